@@ -1,0 +1,47 @@
+//! What every command knows of the chapters: where they are, and which there are.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+
+/// The workspace's folder. Lab is always built inside the workspace that it serves.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+/// The numbers of the chapters that are there, ascending.
+pub fn all() -> Result<Vec<u8>> {
+    let mut numbers: Vec<u8> = std::fs::read_dir(root())
+        .context("cannot list the workspace")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("ch-")?.parse().ok())
+        .filter(|number| folder(*number).join("Cargo.toml").is_file())
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Chapter `number`, the newest where none is given, or an error that names those there are.
+pub fn pick(number: Option<u8>) -> Result<u8> {
+    let all = all()?;
+    let newest = *all.last().context("there is no chapter in the workspace")?;
+    match number {
+        None => Ok(newest),
+        Some(number) if all.contains(&number) => Ok(number),
+        Some(number) => bail!("there is no chapter {number}; there are 1 to {newest}"),
+    }
+}
+
+/// `ch-N`, the name of the chapter's folder, package and binary.
+pub fn name(number: u8) -> String {
+    format!("ch-{number}")
+}
+
+pub fn folder(number: u8) -> PathBuf {
+    root().join(name(number))
+}

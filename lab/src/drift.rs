@@ -1,0 +1,10 @@
+//! Stand-in until the module lands.
+
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Options {}
+
+pub fn run(_options: &Options) -> anyhow::Result<ExitCode> {
+    Ok(ExitCode::FAILURE)
+}
