@@ -19,7 +19,15 @@ pub fn root() -> PathBuf {
 pub fn all() -> Result<Vec<u8>> {
     let mut numbers: Vec<u8> = std::fs::read_dir(root())
         .context("cannot list the workspace")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("ch-")?.parse().ok())
+        .filter_map(|entry| {
+            entry
+                .ok()?
+                .file_name()
+                .to_str()?
+                .strip_prefix("ch-")?
+                .parse()
+                .ok()
+        })
         .filter(|number| folder(*number).join("Cargo.toml").is_file())
         .collect();
     numbers.sort_unstable();
