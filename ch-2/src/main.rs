@@ -1,0 +1,59 @@
+//! Watches the RecentChange stream of Wikimedia, and serves its own status.
+//!
+//! One program, its roles as subcommands; this file names them and wires their parts together.
+
+mod config;
+mod event;
+mod healthcheck;
+mod http;
+mod shutdown;
+mod telemetry;
+mod watch;
+mod wikimedia;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
+
+#[derive(Parser)]
+#[command(version = VERSION, about, arg_required_else_help = false)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+    #[command(flatten)]
+    log: telemetry::Config,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Serve HTTP (the default role).
+    Serve(config::Serve),
+    /// Write the RecentChange stream to stdout, a line an event.
+    Watch(config::Watch),
+    /// Ask a running instance whether it is alive.
+    Healthcheck(config::Healthcheck),
+}
+
+fn main() -> ExitCode {
+    let cli: Cli = config::parse();
+    telemetry::init(&cli.log);
+    let result = match cli.role {
+        Role::Serve(config) => shutdown::run(|shutdown| serve(config, shutdown)),
+        Role::Watch(config) => shutdown::run(|shutdown| watch::run(config, shutdown)),
+        Role::Healthcheck(config) => healthcheck::run(&config),
+    };
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    tracing::error!("{error:#}");
+    ExitCode::FAILURE
+}
+
+async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()> {
+    http::serve(config.http_addr, http::ops(), shutdown).await
+}
