@@ -230,6 +230,8 @@ fn explain(command: &Command, error: &clap::Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[derive(Parser)]
