@@ -104,6 +104,10 @@ mod tests {
 
     use super::*;
 
+    fn routes() -> Router {
+        ops()
+    }
+
     async fn answer(routes: Router, request: Request<Body>) -> (StatusCode, Value) {
         let response = app(routes).oneshot(request).await.unwrap();
         let status = response.status();
@@ -121,13 +125,13 @@ mod tests {
 
     #[tokio::test]
     async fn status_is_ok() {
-        let got = answer(ops(), request("GET", "/status", "")).await;
+        let got = answer(routes(), request("GET", "/status", "")).await;
         assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
     }
 
     #[tokio::test]
     async fn unknown_path_is_404_in_json() {
-        let got = answer(ops(), request("GET", "/nowhere", "")).await;
+        let got = answer(routes(), request("GET", "/nowhere", "")).await;
         assert_eq!(
             got,
             (StatusCode::NOT_FOUND, json!({ "error": "not found" }))
@@ -136,12 +140,12 @@ mod tests {
 
     #[tokio::test]
     async fn wrong_method_is_405_in_json_and_names_the_right_one() {
-        let response = app(ops())
+        let response = app(routes())
             .oneshot(request("DELETE", "/status", ""))
             .await
             .unwrap();
         assert_eq!(response.headers()[header::ALLOW], "GET,HEAD");
-        let got = answer(ops(), request("DELETE", "/status", "")).await;
+        let got = answer(routes(), request("DELETE", "/status", "")).await;
         assert_eq!(
             got,
             (
@@ -153,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn body_over_the_limit_is_413_whether_its_length_is_told_or_not() {
-        let routes = || Router::new().route("/", post(async |body: String| body));
+        let echo = || Router::new().route("/", post(async |body: String| body));
         let too_long = "x".repeat(BODY_LIMIT + 1);
         let told = Request::post("/")
             .header(header::CONTENT_LENGTH, too_long.len())
@@ -163,9 +167,9 @@ mod tests {
             StatusCode::PAYLOAD_TOO_LARGE,
             json!({ "error": "payload too large" }),
         );
-        assert_eq!(answer(routes(), told).await, expected);
+        assert_eq!(answer(echo(), told).await, expected);
         assert_eq!(
-            answer(routes(), request("POST", "/", too_long)).await,
+            answer(echo(), request("POST", "/", too_long)).await,
             expected
         );
     }

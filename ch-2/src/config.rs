@@ -233,37 +233,36 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::Cli;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        _stream: Stream,
-        #[command(flatten)]
-        _serve: Serve,
-    }
-
-    fn message(argument: &str) -> String {
+    fn message(role: &str, argument: &str) -> String {
         let mut command = Cli::command();
-        let arguments = vec!["program".into(), argument.into()];
+        let arguments = ["program", role, argument].map(OsString::from).to_vec();
         let error = try_parse::<Cli>(&mut command, arguments).err().unwrap();
         explain(&command, &error).unwrap()
     }
 
     #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
     fn bad_value_is_one_line_with_the_variable_the_reason_and_an_example() {
         assert_eq!(
-            message("--http-addr=localhost"),
+            message("serve", "--http-addr=localhost"),
             r#"HTTP_ADDR "localhost": invalid socket address syntax; example: HTTP_ADDR=127.0.0.1:7000"#
         );
-        let message = message("--wikipedia-stream-url=ftp://example.org");
+        let message = message("watch", "--wikipedia-stream-url=ftp://example.org");
         assert!(message.starts_with(r#"WIKIPEDIA_STREAM_URL "ftp://example.org": not a URL that"#));
         assert!(!message.contains('\n'));
     }
 
     #[test]
     fn user_agent_is_a_header_and_not_empty() {
-        assert!(message("--user-agent= ").starts_with(r#"USER_AGENT " ": empty; example: "#));
-        assert!(message("--user-agent=a\nb").starts_with(r#"USER_AGENT "a\nb": holds characters"#));
+        assert!(message("watch", "--user-agent= ").starts_with(r#"USER_AGENT " ": empty; ex"#));
+        let message = message("watch", "--user-agent=a\nb");
+        assert!(message.starts_with(r#"USER_AGENT "a\nb": holds characters"#));
     }
 
     #[test]

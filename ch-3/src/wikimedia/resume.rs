@@ -1,0 +1,224 @@
+//! Where to go on in the stream after a dropped connection or a restart, without losing an event or taking one twice.
+
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Ids of this many events are remembered within a process: some minutes of the real stream.
+const WINDOW: usize = 10_000;
+
+/// At most this many ids go into a `Resume`. Three events in a millisecond are rare.
+const SEEN_LIMIT: usize = 200;
+
+/// The longest `id:` that is taken, in bytes. The stream's own have about 150.
+const EVENT_ID_LIMIT: usize = 4 * 1024;
+
+/// A place in the stream. The stream goes on with the first event that is not older than the timestamp in
+/// `last_event_id`, in milliseconds, so that one comes again; `seen` tells what of the rest has been read already.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The newest `id:`, to be sent as `Last-Event-ID`: a JSON array of topics and timestamps.
+    pub last_event_id: Option<String>,
+    /// The `meta.id`s read from that event on: those of its millisecond, and stragglers that are older.
+    seen: Vec<String>,
+}
+
+impl Resume {
+    /// Moves on past an event of `meta.id` `id` that the stream gave with `event_id`.
+    fn advance(&mut self, event_id: &str, id: Option<&str>) {
+        let (old, new) = (self.timestamp(), timestamp(event_id));
+        // Going back to a straggler's time would bring back all that has been read since then.
+        if new > old || new.is_none() || self.seen.len() >= SEEN_LIMIT {
+            self.last_event_id = Some(event_id.to_owned());
+            self.seen.clear();
+        }
+        self.seen.extend(id.map(str::to_owned));
+    }
+
+    fn timestamp(&self) -> Option<u64> {
+        timestamp(self.last_event_id.as_deref()?)
+    }
+}
+
+impl fmt::Display for Resume {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for Resume {
+    type Err = String;
+
+    /// Takes what `Display` gives, or a bare `id:` of the stream.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if serde_json::from_str::<Vec<serde_json::Value>>(text).is_ok() {
+            return Ok(Self {
+                last_event_id: Some(text.to_owned()),
+                seen: Vec::new(),
+            });
+        }
+        serde_json::from_str(text).map_err(|_| {
+            "neither an id of the stream ([{\"topic\": …}]) nor what an earlier run printed"
+                .to_owned()
+        })
+    }
+}
+
+/// Whether it can be sent back in a header: hostile ids must not make every later request fail.
+fn usable(event_id: &str) -> bool {
+    let length = 1..=EVENT_ID_LIMIT;
+    length.contains(&event_id.len()) && HeaderValue::from_bytes(event_id.as_bytes()).is_ok()
+}
+
+/// Milliseconds since 1970: the newest timestamp in an `id:` of the stream.
+fn timestamp(event_id: &str) -> Option<u64> {
+    let parts = event_id.split("\"timestamp\":").skip(1);
+    let digits = parts.map(|part| part.split(|c: char| !c.is_ascii_digit()).next());
+    digits.filter_map(|digits| digits?.parse().ok()).max()
+}
+
+/// The reader's place while it reads: a `Resume`, and the ids of the last events beside it.
+pub struct Place {
+    resume: Resume,
+    ids: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
+}
+
+impl Place {
+    pub fn new(resume: Resume) -> Self {
+        let mut place = Self {
+            resume,
+            ids: HashSet::new(),
+            order: VecDeque::new(),
+        };
+        for id in place.resume.seen.clone() {
+            place.remember(&id);
+        }
+        place
+    }
+
+    pub fn resume(&self) -> &Resume {
+        &self.resume
+    }
+
+    /// Moves past an event; `false` where its `meta.id` has been read before.
+    pub fn advance(&mut self, event_id: &str, id: Option<&str>) -> bool {
+        if id.is_some_and(|id| !self.remember(id)) {
+            return false;
+        }
+        if usable(event_id) {
+            self.resume.advance(event_id, id);
+        }
+        true
+    }
+
+    /// `false` where it is known already.
+    fn remember(&mut self, id: &str) -> bool {
+        let id: Arc<str> = id.into();
+        if !self.ids.insert(id.clone()) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > WINDOW
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> String {
+        format!(
+            r#"[{{"topic":"eqiad.mediawiki.recentchange","partition":0,"timestamp":{milliseconds}}},{{"topic":"codfw.mediawiki.recentchange","partition":0,"offset":-1}}]"#
+        )
+    }
+
+    /// What the stream gives after a reconnect: all from the first event on that is not older than the timestamp.
+    fn unread<'a>(stream: &[(u64, &'a str)], resume: &Resume) -> Vec<&'a str> {
+        let from = resume.timestamp().unwrap();
+        let first = stream.iter().position(|(time, _)| *time >= from).unwrap();
+        let mut place = Place::new(resume.clone());
+        let rest = stream[first..].iter();
+        rest.filter(|(time, id)| place.advance(&at(*time), Some(id)))
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    #[test]
+    fn resume_after_any_event_gives_the_rest_once_also_where_time_goes_back() {
+        let stream = [
+            (5, "a"),
+            (7, "b"),
+            (7, "c"),
+            (6, "d"),
+            (6, "e"),
+            (9, "f"),
+            (5, "g"),
+            (8, "h"),
+            (8, "i"),
+            (10, "j"),
+        ];
+        let mut place = Place::new(Resume::default());
+        for (read, (time, id)) in stream.iter().enumerate() {
+            assert!(place.advance(&at(*time), Some(id)));
+            let resume: Resume = place.resume().to_string().parse().unwrap();
+            let rest: Vec<&str> = stream[read + 1..].iter().map(|(_, id)| *id).collect();
+            assert_eq!(unread(&stream, &resume), rest, "after {id}");
+        }
+    }
+
+    #[test]
+    fn what_came_before_is_a_double_and_does_not_lead_back() {
+        let mut place = Place::new(Resume::default());
+        assert!(place.advance(&at(1), Some("a")));
+        assert!(place.advance(&at(2), Some("b")));
+        let before = place.resume().clone();
+        assert!(!place.advance(&at(1), Some("a")));
+        assert!(place.advance(&at(1), None));
+        assert_eq!(*place.resume(), before);
+    }
+
+    #[test]
+    fn event_without_an_id_line_leaves_the_place() {
+        let mut place = Place::new(at(3).parse().unwrap());
+        assert!(place.advance("", Some("a")));
+        assert_eq!(place.resume().last_event_id, Some(at(3)));
+    }
+
+    #[test]
+    fn window_and_resume_are_bounded() {
+        let mut place = Place::new(Resume::default());
+        for number in 0..3 * WINDOW {
+            place.advance(&at(1), Some(&number.to_string()));
+        }
+        assert_eq!((place.ids.len(), place.order.len()), (WINDOW, WINDOW));
+        assert!(place.resume().seen.len() <= SEEN_LIMIT);
+    }
+
+    #[test]
+    fn timestamp_is_the_newest_of_the_topics() {
+        assert_eq!(timestamp(&at(1_532_031_066_001)), Some(1_532_031_066_001));
+        assert_eq!(
+            timestamp(r#"[{"timestamp":7},{"timestamp":9},{"offset":-1}]"#),
+            Some(9)
+        );
+        assert_eq!(timestamp("no id of theirs"), None);
+    }
+
+    #[test]
+    fn resume_that_is_none_is_refused() {
+        assert!("yesterday".parse::<Resume>().is_err());
+        assert!("{}".parse::<Resume>().is_err());
+    }
+}
