@@ -7,6 +7,7 @@ mod check;
 mod diff;
 mod doctor;
 mod drift;
+mod ports;
 mod replay;
 mod services;
 mod up;

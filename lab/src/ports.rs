@@ -1,0 +1,119 @@
+//! Who listens on a TCP port of this machine: what turns "address in use" into a sentence that can be acted on.
+//! Linux tells by `/proc`, other systems by `lsof`. Called by `up`, `services` and `doctor`.
+
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+/// The program that listens on `port`, as in `java (pid 4711)`; `None` where the port is free.
+pub fn owner(port: u16) -> Option<String> {
+    by_proc(port).or_else(|| {
+        // Other systems, and sockets of another network namespace or behind a restricted /proc.
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+        taken.then(|| {
+            by_lsof(port).unwrap_or_else(|| "a process that this user may not see".to_owned())
+        })
+    })
+}
+
+fn by_proc(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .find_map(|table| listening_inode(&table, port))?;
+    let socket = format!("socket:[{inode}]");
+    // By number only: /proc has links such as `self` beside the processes.
+    let holder = std::fs::read_dir("/proc")
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .find(|pid| {
+            std::fs::read_dir(format!("/proc/{pid}/fd"))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|file| {
+                    std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&socket))
+                })
+        });
+    Some(match holder {
+        Some(pid) => {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            format!("{} (pid {pid})", name.trim())
+        }
+        None => "another user's process".to_owned(),
+    })
+}
+
+/// Finds the inode of the socket that listens on `port` in the text of `/proc/net/tcp`: the columns are the line's
+/// number, local address (hex, `:`, port in hex), remote address, state (0A: listening), then queues, user, inode.
+fn listening_inode(table: &str, port: u16) -> Option<String> {
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local) = columns.get(1)?.rsplit_once(':')?;
+        let listens = columns.get(3) == Some(&"0A") && u16::from_str_radix(local, 16) == Ok(port);
+        listens
+            .then(|| columns.get(9).map(|inode| (*inode).to_owned()))
+            .flatten()
+    })
+}
+
+fn by_lsof(port: u16) -> Option<String> {
+    let output = Command::new("lsof")
+        .args(["-nP", &format!("-iTCP:{port}"), "-sTCP:LISTEN", "-Fpc"])
+        .output()
+        .ok()?;
+    lsof_owner(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Reads lsof's field output: a line `p4711` for the process, then `cjava` for its command.
+fn lsof_owner(fields: &str) -> Option<String> {
+    let pid = fields.lines().find_map(|line| line.strip_prefix('p'))?;
+    let name = fields.lines().find_map(|line| line.strip_prefix('c'))?;
+    Some(format!("{name} (pid {pid})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:2352 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 16215 1 0 100 0 0 10 0
+   1: 0100007F:1B58 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 16300 1 0 100 0 0 10 0
+";
+
+    #[test]
+    fn only_a_listening_socket_counts() {
+        assert_eq!(listening_inode(TABLE, 9042).as_deref(), Some("16215"));
+        assert_eq!(
+            listening_inode(TABLE, 7000),
+            None,
+            "connected, not listening"
+        );
+        assert_eq!(listening_inode(TABLE, 9043), None);
+    }
+
+    #[test]
+    fn lsof_fields_become_a_name() {
+        assert_eq!(
+            lsof_owner("p4711\ncjava\nf12\n").as_deref(),
+            Some("java (pid 4711)")
+        );
+        assert_eq!(lsof_owner(""), None);
+    }
+
+    #[test]
+    fn own_listener_is_named_and_a_closed_one_is_not() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let named = owner(port).unwrap();
+        assert!(
+            named.contains(&format!("pid {}", std::process::id())),
+            "{named}"
+        );
+        drop(listener);
+        assert_eq!(owner(port), None);
+    }
+}
