@@ -9,7 +9,10 @@ mod doctor;
 mod drift;
 mod ports;
 mod replay;
+#[cfg(test)]
+mod scratch;
 mod services;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;

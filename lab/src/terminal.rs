@@ -1,0 +1,43 @@
+//! Writing to stdout as a good citizen of a pipeline: a reader that went away ends the output, not the program,
+//! and colour is for people only.
+
+use std::io::BufWriter;
+use std::io::ErrorKind;
+use std::io::IsTerminal;
+use std::io::Write;
+
+use anyhow::Context;
+use anyhow::Result;
+
+/// Runs `write` on a buffered stdout; a closed pipe (`cargo lab diff | head`) is no error.
+pub fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = write(&mut out).and_then(|()| out.flush());
+    // Not dropped: that would write the rest once more.
+    let _ = out.into_parts();
+    quiet_on_closed_pipe(written).context("cannot write to stdout")
+}
+
+fn quiet_on_closed_pipe(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether stdout is a terminal and its owner has not said <https://no-color.org>.
+pub fn has_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::io::stdout().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_pipe_is_quiet_and_a_full_disk_is_not() {
+        assert!(quiet_on_closed_pipe(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        assert!(quiet_on_closed_pipe(Err(ErrorKind::StorageFull.into())).is_err());
+    }
+}
