@@ -64,8 +64,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Some((from, to)) => {
                 ensure!(
                     from + 1 == to,
-                    "a budget is for neighbours: try `cargo lab diff {from} {} --check`",
-                    from + 1
+                    "only a step to the next chapter has a budget, as in `cargo lab diff 1 2 --check`"
                 );
                 vec![(from, to)]
             }
