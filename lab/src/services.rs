@@ -1,10 +1,255 @@
-//! Stand-in until the module lands.
+//! `cargo lab services`: what a chapter needs beside itself, started on this machine without Docker. One process a
+//! service, under `target/services/`, on 127.0.0.1 alone. `up` and `bench` use it too.
 
+mod cassandra;
+mod cql;
+pub mod java;
+mod process;
+mod service;
+
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use tokio::time::Instant;
+
+use crate::ports;
+use crate::services::cassandra::DEFAULT_PORT;
+pub use crate::services::cql::answers as cassandra_answers;
+use crate::services::process::Running;
+pub use crate::services::service::Service;
+use crate::services::service::address;
+use crate::terminal;
+
+const POLL: Duration = Duration::from_millis(200);
+
+/// Start, end or show the services that chapters need: Cassandra, without Docker.
+///
+/// A service needs Java 17, and Maven the first time, which fetches its jars. Everything is kept in
+/// target/services/: the jars, the configuration, the log, and the data, which outlives a restart.
+///
+/// Examples:
+///   cargo lab services up                          on the default port, 9042
+///   cargo lab services up --cassandra-port 19042
+///   cargo lab services status
+///   cargo lab services down --wipe
 #[derive(clap::Args)]
-pub struct Options {}
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    #[command(subcommand)]
+    action: Action,
+}
 
-pub async fn run(_options: Options) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::FAILURE)
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Start what is not up yet, and wait until it answers. Safe to call twice
+    Up {
+        /// The services [default: all]
+        services: Vec<Service>,
+        /// The port for Cassandra's clients; two more are opened 7958 and 8157 above it
+        #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+        cassandra_port: u16,
+    },
+    /// End them: ask for a clean end, wait up to 30 s, then kill. The data stays
+    Down {
+        /// The services [default: all]
+        services: Vec<Service>,
+        /// Delete their data as well
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// Show which run and answer; the exit status is 0 only when all do
+    Status {
+        /// The services [default: all]
+        services: Vec<Service>,
+    },
+}
+
+/// A service that answers.
+pub struct Ready {
+    pub address: SocketAddr,
+    /// How long the start took; `None` where the service was up before.
+    pub started_in: Option<Duration>,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let mut all_up = true;
+    match options.action {
+        Action::Up {
+            services,
+            cassandra_port,
+        } => {
+            for service in or_all(services) {
+                let port = match service {
+                    Service::Cassandra => cassandra_port,
+                };
+                let ready = up(service, port).await?;
+                let how = match ready.started_in {
+                    Some(time) => format!("up after {:.1} s", time.as_secs_f64()),
+                    None => "already up".to_owned(),
+                };
+                say(&format!("{}: {how}, on {}", service.name(), ready.address))?;
+            }
+        }
+        Action::Down { services, wipe } => {
+            for service in or_all(services) {
+                let how = down(service, wipe).await?;
+                say(&format!("{}: {how}", service.name()))?;
+            }
+        }
+        Action::Status { services } => {
+            for service in or_all(services) {
+                let (state, is_up) = status(service).await;
+                all_up &= is_up;
+                say(&format!("{}: {state}", service.name()))?;
+            }
+        }
+    }
+    Ok(if all_up {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Starts `service` on `port` where it is not up, and returns when it answers.
+pub async fn up(service: Service, port: u16) -> Result<Ready> {
+    let folder = service.folder();
+    let lock = process::lock(&folder)?;
+    let begun = Instant::now();
+    let (running, child) = match process::running(&folder) {
+        Some(running) if running.port != port => bail!(
+            "{} is up on port {}, not {port}: `cargo lab services down {}` first",
+            service.name(),
+            running.port,
+            service.name(),
+        ),
+        Some(running) => {
+            if service.answers(port).await {
+                return Ok(Ready {
+                    address: address(port),
+                    started_in: None,
+                });
+            }
+            (running, None)
+        }
+        None => {
+            for taken in service.ports(port) {
+                if let Some(owner) = ports::owner(taken.number) {
+                    bail!(
+                        "port {} (for {}'s {}) is taken by {owner}: end that, or choose another with {}",
+                        taken.number,
+                        service.name(),
+                        taken.purpose,
+                        taken.option,
+                    );
+                }
+            }
+            let program = service.prepare(&folder, port)?;
+            let child = process::start(&folder, &program, port)?;
+            let pid = child.id().context("the process ended at once")?;
+            (Running { pid, port }, Some(child))
+        }
+    };
+    drop(lock);
+    wait_until_it_answers(service, running, child).await?;
+    Ok(Ready {
+        address: address(port),
+        started_in: Some(begun.elapsed()),
+    })
+}
+
+async fn wait_until_it_answers(
+    service: Service,
+    running: Running,
+    mut child: Option<tokio::process::Child>,
+) -> Result<()> {
+    let folder = service.folder();
+    let deadline = Instant::now() + service.patience();
+    let what = loop {
+        if service.answers(running.port).await {
+            return Ok(());
+        }
+        let ended = match &mut child {
+            Some(child) => child.try_wait()?.map(|status| format!(" ({status})")),
+            None => process::running(&folder).is_none().then(String::new),
+        };
+        if let Some(status) = ended {
+            break format!("ended while it started{status}");
+        }
+        if Instant::now() >= deadline {
+            process::stop(&folder, running.pid).await?;
+            break format!(
+                "did not answer within {} s and was ended",
+                service.patience().as_secs()
+            );
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    let log = process::log_file(&folder);
+    let text = std::fs::read(&log).unwrap_or_default();
+    let words = process::last_words(&String::from_utf8_lossy(&text));
+    bail!(
+        "{} {what}; its log, {}, says last:{words}",
+        service.name(),
+        log.display()
+    )
+}
+
+/// Ends `service`, with `wipe` its data too; says what was done.
+async fn down(service: Service, wipe: bool) -> Result<String> {
+    let folder = service.folder();
+    let _lock = process::lock(&folder)?;
+    let begun = Instant::now();
+    let mut how = match process::running(&folder) {
+        None => "was not up".to_owned(),
+        Some(running) => match process::stop(&folder, running.pid).await? {
+            true => format!("down after {:.1} s", begun.elapsed().as_secs_f64()),
+            false => "did not end by itself and was killed".to_owned(),
+        },
+    };
+    let data = folder.join("data");
+    if wipe && data.exists() {
+        std::fs::remove_dir_all(&data)
+            .with_context(|| format!("cannot delete {}", data.display()))?;
+        how += ", its data deleted";
+    }
+    Ok(how)
+}
+
+async fn status(service: Service) -> (String, bool) {
+    let folder = service.folder();
+    match process::running(&folder) {
+        None => ("down: `cargo lab services up` starts it".to_owned(), false),
+        Some(Running { pid, port }) => {
+            let is_up = service.answers(port).await;
+            let state = if is_up {
+                "up"
+            } else {
+                "running, but does not answer (yet)"
+            };
+            (
+                format!(
+                    "{state}, on {}, pid {pid}, in {}",
+                    address(port),
+                    folder.display()
+                ),
+                is_up,
+            )
+        }
+    }
+}
+
+fn or_all(services: Vec<Service>) -> Vec<Service> {
+    if services.is_empty() {
+        return Service::ALL.to_vec();
+    }
+    services
+}
+
+fn say(line: &str) -> Result<()> {
+    terminal::print(|out| writeln!(out, "{line}"))
 }

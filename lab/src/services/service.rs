@@ -1,0 +1,84 @@
+//! The table of services: what each is called, where it listens, how it is started and how it shows that it serves.
+//! A further service is a further variant, and a module beside `cassandra`.
+
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::chapters;
+use crate::services::cassandra;
+use crate::services::cql;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Service {
+    /// Cassandra 5.0, from ch-3 on
+    Cassandra,
+}
+
+/// A port that a service listens on.
+pub struct Port {
+    pub number: u16,
+    pub purpose: &'static str,
+    /// The option that moves it.
+    pub option: &'static str,
+}
+
+pub struct Program {
+    pub path: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+impl Service {
+    pub const ALL: [Self; 1] = [Self::Cassandra];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cassandra => "cassandra",
+        }
+    }
+
+    /// Where its program, its log and its data are.
+    pub fn folder(self) -> PathBuf {
+        target().join("services").join(self.name())
+    }
+
+    pub fn ports(self, port: u16) -> impl IntoIterator<Item = Port> {
+        match self {
+            Self::Cassandra => cassandra::ports(port),
+        }
+    }
+
+    /// How long a start may take, on a slow machine.
+    pub fn patience(self) -> Duration {
+        match self {
+            Self::Cassandra => Duration::from_secs(120),
+        }
+    }
+
+    pub fn prepare(self, folder: &Path, port: u16) -> Result<Program> {
+        match self {
+            Self::Cassandra => cassandra::prepare(folder, port),
+        }
+    }
+
+    pub async fn answers(self, port: u16) -> bool {
+        match self {
+            Self::Cassandra => cql::answers(address(port)).await,
+        }
+    }
+}
+
+pub fn address(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Cargo's target folder, absolute.
+fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| chapters::root().join("target"), PathBuf::from);
+    std::path::absolute(&target).unwrap_or(target)
+}
