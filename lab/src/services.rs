@@ -20,11 +20,14 @@ use crate::ports;
 use crate::services::cassandra::DEFAULT_PORT;
 pub use crate::services::cql::answers as cassandra_answers;
 use crate::services::process::Running;
+use crate::services::service::Port;
 pub use crate::services::service::Service;
 use crate::services::service::address;
 use crate::terminal;
 
 const POLL: Duration = Duration::from_millis(200);
+/// The kernel closes the sockets of a large process some time after its end.
+const RELEASE: Duration = Duration::from_secs(10);
 
 /// Start, end or show the services that chapters need: Cassandra, without Docker.
 ///
@@ -137,16 +140,20 @@ pub async fn up(service: Service, port: u16) -> Result<Ready> {
             (running, None)
         }
         None => {
-            for taken in service.ports(port) {
-                if let Some(owner) = ports::owner(taken.number) {
-                    bail!(
-                        "port {} (for {}'s {}) is taken by {owner}: end that, or choose another with {}",
-                        taken.number,
-                        service.name(),
-                        taken.purpose,
-                        taken.option,
-                    );
-                }
+            // A process that has just died may still hold its ports; anybody else's are not waited for.
+            let patience = if process::is_left_behind(&folder) {
+                RELEASE
+            } else {
+                Duration::ZERO
+            };
+            if let Some((taken, owner)) = taken_port(service, port, patience).await {
+                bail!(
+                    "port {} (for {}'s {}) is taken by {owner}: end that, or choose another with {}",
+                    taken.number,
+                    service.name(),
+                    taken.purpose,
+                    taken.option,
+                );
             }
             let program = service.prepare(&folder, port)?;
             let child = process::start(&folder, &program, port)?;
@@ -160,6 +167,21 @@ pub async fn up(service: Service, port: u16) -> Result<Ready> {
         address: address(port),
         started_in: Some(begun.elapsed()),
     })
+}
+
+/// A port of the service that is still taken after `patience`, and by whom.
+async fn taken_port(service: Service, port: u16, patience: Duration) -> Option<(Port, String)> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let taken = service
+            .ports(port)
+            .into_iter()
+            .find_map(|port| ports::owner(port.number).map(|owner| (port, owner)));
+        if taken.is_none() || Instant::now() >= deadline {
+            return taken;
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 async fn wait_until_it_answers(
@@ -206,11 +228,17 @@ async fn down(service: Service, wipe: bool) -> Result<String> {
     let begun = Instant::now();
     let mut how = match process::running(&folder) {
         None => "was not up".to_owned(),
-        Some(running) => match process::stop(&folder, running.pid).await? {
-            true => format!("down after {:.1} s", begun.elapsed().as_secs_f64()),
-            false => "did not end by itself and was killed".to_owned(),
-        },
+        Some(running) => {
+            let clean = process::stop(&folder, running.pid).await?;
+            // So that whoever is next finds the ports free.
+            taken_port(service, running.port, RELEASE).await;
+            match clean {
+                true => format!("down after {:.1} s", begun.elapsed().as_secs_f64()),
+                false => "did not end by itself and was killed".to_owned(),
+            }
+        }
     };
+    process::forget(&folder)?;
     let data = folder.join("data");
     if wipe && data.exists() {
         std::fs::remove_dir_all(&data)

@@ -88,11 +88,21 @@ pub async fn stop(folder: &Path, pid: u32) -> Result<bool> {
     if !clean && !signal_and_wait(folder, pid, Signal::KILL, KILLED).await? {
         bail!("process {pid} does not end, not even by SIGKILL");
     }
+    Ok(clean)
+}
+
+/// Whether a process that was started here ended, and nobody has noted it yet.
+pub fn is_left_behind(folder: &Path) -> bool {
+    pid_file(folder).exists() && running(folder).is_none()
+}
+
+/// Notes that the process has ended.
+pub fn forget(folder: &Path) -> Result<()> {
     match std::fs::remove_file(pid_file(folder)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).context("cannot remove the pid file")
         }
-        _ => Ok(clean),
+        _ => Ok(()),
     }
 }
 
@@ -193,7 +203,9 @@ mod tests {
         assert!(stop(folder.path(), pid).await.unwrap(), "a clean end");
         ended.await.unwrap();
         assert_eq!(running(folder.path()), None);
-        assert!(!pid_file(folder.path()).exists());
+        assert!(is_left_behind(folder.path()));
+        forget(folder.path()).unwrap();
+        assert!(!is_left_behind(folder.path()));
     }
 
     #[tokio::test]
