@@ -1,0 +1,431 @@
+//! Event i of a seed: a pure function, so that any position can be sent again without being kept. It writes the JSON
+//! and says, from what it drew and not from what it wrote, how a correct consumer counts it.
+
+use crate::replay::clock::Clock;
+use crate::replay::odd;
+use crate::replay::options::Options;
+use crate::replay::tables::{self, Title, Wiki};
+use crate::replay::text::{self, Random};
+use crate::replay::truth::Count;
+
+/// What the truth needs to know of one position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    /// `None`: a correct consumer counts nothing.
+    pub count: Option<Count>,
+    /// Whether it has a meta.id that a consumer can tell doubles by.
+    pub has_id: bool,
+}
+
+pub struct Generator {
+    pub clock: Clock,
+    seed: u64,
+    users: u32,
+    /// The first of the users; bots are few and busy.
+    bots: u32,
+    canaries: u64,
+    pub faults: odd::Options,
+    /// The data centre that is active, and so has the timestamp in the ids.
+    centre: &'static str,
+    wikis: Vec<Wiki>,
+    slots: Vec<u16>,
+    titles: Vec<Title>,
+    sizes: Vec<u16>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Edit,
+    New,
+    Log,
+    Categorize,
+}
+
+impl Generator {
+    pub fn from(options: &Options) -> Self {
+        let (wikis, slots) = tables::wikis();
+        Self {
+            clock: Clock { seed: options.seed },
+            seed: options.seed,
+            users: options.users,
+            bots: (options.users / 100).max(1),
+            canaries: u64::from(options.canaries) * 10,
+            faults: odd::Options::from(&options.faults),
+            centre: if options.seed.is_multiple_of(2) {
+                "eqiad"
+            } else {
+                "codfw"
+            },
+            wikis,
+            slots,
+            titles: tables::titles(),
+            sizes: tables::sizes(),
+        }
+    }
+
+    pub fn unknown_domain(&self) -> u32 {
+        self.wikis.len() as u32
+    }
+
+    pub fn domains(&self) -> usize {
+        self.wikis.len() + 1
+    }
+
+    pub fn users(&self) -> usize {
+        self.users as usize
+    }
+
+    /// One more than there are wikis: where an event without a domain is counted.
+    pub fn domain(&self, index: usize) -> &str {
+        self.wikis.get(index).map_or("unknown", |wiki| &wiki.domain)
+    }
+
+    pub fn user(&self, index: usize) -> String {
+        let mut json = b"\"".to_vec();
+        tables::user(&mut json, index as u32, self.bots);
+        json.push(b'"');
+        serde_json::from_slice(&json).unwrap_or_default()
+    }
+
+    /// The `id:` line's value.
+    pub fn write_id(&self, position: u64, out: &mut Vec<u8>) {
+        for (opening, centre) in [("[{\"topic\":\"", "eqiad"), (",{\"topic\":\"", "codfw")] {
+            put(out, opening);
+            put(out, centre);
+            put(out, ".mediawiki.recentchange\",\"partition\":0,\"");
+            if centre == self.centre {
+                put(out, "timestamp\":");
+                text::number(out, self.clock.timestamp(position));
+            } else {
+                put(out, "offset\":-1");
+            }
+            put(out, "}");
+        }
+        put(out, "]");
+    }
+
+    /// The `data:` line's value.
+    pub fn write_data(&self, position: u64, out: &mut Vec<u8>) -> Event {
+        match self.faults.fault_at(position) {
+            None => self.write_ordinary(position, out),
+            Some(fault) => odd::write(self, fault, position, out),
+        }
+    }
+
+    /// The event that stands at this position when nothing is wrong with it.
+    pub fn write_ordinary(&self, position: u64, out: &mut Vec<u8>) -> Event {
+        let mut random = Random::at(self.seed, position, 0);
+        if random.chance(self.canaries) {
+            self.write_canary(position, &mut random, out);
+            return Event {
+                count: None,
+                has_id: true,
+            };
+        }
+        self.write_change(position, &mut random, out)
+    }
+
+    fn write_canary(&self, position: u64, random: &mut Random, out: &mut Vec<u8>) {
+        put(
+            out,
+            r#"{"$schema":"/mediawiki/recentchange/1.0.0","meta":{"stream":"mediawiki.recentchange","dt":""#,
+        );
+        text::time(out, self.clock.timestamp(position));
+        put(out, r#"","domain":"canary","id":""#);
+        text::uuid(out, random.bits(), random.bits());
+        put(out, r#""}}"#);
+    }
+
+    /// Always one whose meta, user and domain are all there, for the faults to take something away from.
+    pub fn write_complete(&self, position: u64, out: &mut Vec<u8>) -> Event {
+        let begin = out.len();
+        for lane in 2.. {
+            let event =
+                self.write_change(position, &mut Random::at(self.seed, position, lane), out);
+            if event.count.is_some_and(|count| count.user.is_some()) {
+                return event;
+            }
+            out.truncate(begin);
+        }
+        unreachable!("a thousandth of all events has no user")
+    }
+
+    fn write_change(&self, position: u64, random: &mut Random, out: &mut Vec<u8>) -> Event {
+        let begin = out.len();
+        let size = usize::from(*random.pick(&self.sizes));
+        let wiki_index = usize::from(*random.pick(&self.slots));
+        let wiki = &self.wikis[wiki_index];
+        let kind = match random.below(1000) {
+            0..556 => Kind::Edit,
+            556..933 => Kind::Categorize,
+            933..983 => Kind::Log,
+            _ => Kind::New,
+        };
+        let bot = random.chance(4100);
+        let user = (!random.chance(10)).then(|| self.draw_user(bot, random));
+        let title = random.pick(&self.titles);
+        let title_number = random.below(1_000_000);
+        let timestamp = self.clock.timestamp(position);
+        // 2.2 % of all events are log events without id: the abuse filter's, which have no title_url either.
+        let has_change_id = kind != Kind::Log || !random.chance(4400);
+
+        put(
+            out,
+            r#"{"$schema":"/mediawiki/recentchange/1.0.0","meta":{"uri":""#,
+        );
+        write_url(out, wiki, wiki_index, kind, title, title_number);
+        put(out, r#"","request_id":""#);
+        text::uuid(out, random.bits(), random.bits());
+        put(out, r#"","id":""#);
+        text::uuid(out, random.bits(), random.bits());
+        put(out, r#"","dt":""#);
+        text::time(out, timestamp);
+        put(out, r#"","domain":""#);
+        put(out, &wiki.domain);
+        put(out, r#"","stream":"mediawiki.recentchange","topic":""#);
+        put(out, self.centre);
+        put(out, r#".mediawiki.recentchange","partition":0,"offset":"#);
+        text::number(out, 5_100_000_000 + position);
+        if has_change_id {
+            match kind == Kind::Log && random.chance(200) {
+                true => put(out, r#"},"id":null"#),
+                false => put_number(out, r#"},"id":"#, 1_900_000_000 + position),
+            }
+        } else {
+            put(out, "}");
+        }
+        put(
+            out,
+            match kind {
+                Kind::Edit => r#","type":"edit","namespace":"#,
+                Kind::New => r#","type":"new","namespace":"#,
+                Kind::Log => r#","type":"log","namespace":"#,
+                Kind::Categorize => r#","type":"categorize","namespace":"#,
+            },
+        );
+        put(out, namespace(wiki_index, kind).0);
+        put(out, r#","title":""#);
+        write_title(out, wiki_index, kind, title, title_number);
+        if has_change_id {
+            put(out, r#"","title_url":""#);
+            write_url(out, wiki, wiki_index, kind, title, title_number);
+        }
+        put(out, r#"","comment":""#);
+        let comment = if random.chance(2000) {
+            0
+        } else {
+            size.saturating_sub(900) / 3
+        };
+        tables::prose(out, random, comment);
+        // Log events may be of a change that is years old: up to 19.3 of them.
+        let age = if kind == Kind::Log && random.chance(500) {
+            random.below(609_000_000)
+        } else {
+            0
+        };
+        put_number(out, r#"","timestamp":"#, timestamp / 1000 - age);
+        if let Some(user) = user {
+            put(out, r#","user":""#);
+            tables::user(out, user, self.bots);
+            put(out, "\"");
+        }
+        put(
+            out,
+            if bot {
+                r#","bot":true"#
+            } else {
+                r#","bot":false"#
+            },
+        );
+        match kind {
+            Kind::Log => write_log(out, random, has_change_id),
+            _ => write_revision(out, random, wiki, kind, position),
+        }
+        out.extend_from_slice(&wiki.tail);
+        let parsed = (begin + size).saturating_sub(out.len() + 2);
+        tables::prose(out, random, parsed);
+        put(out, "\"}");
+        Event {
+            count: Some(Count {
+                domain: wiki_index as u32,
+                user,
+                bot,
+            }),
+            has_id: true,
+        }
+    }
+
+    /// Zipf with exponent 1: the rank is n to the power of a random number between 0 and 1.
+    fn draw_user(&self, bot: bool, random: &mut Random) -> u32 {
+        let (first, n) = if bot {
+            (0, self.bots)
+        } else {
+            (self.bots, self.users - self.bots)
+        };
+        let rank = f64::from(n + 1).powf(random.unit()) as u32;
+        first + rank.clamp(1, n) - 1
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_number(out: &mut Vec<u8>, text: &str, number: u64) {
+    put(out, text);
+    text::number(out, number);
+}
+
+/// The number and the prefix of a title.
+fn namespace(wiki: usize, kind: Kind) -> (&'static str, &'static str) {
+    match (kind, wiki) {
+        (Kind::Categorize, _) => ("14", "Category:"),
+        (_, tables::COMMONS) => ("6", "File:"),
+        _ => ("0", ""),
+    }
+}
+
+fn write_title(out: &mut Vec<u8>, wiki: usize, kind: Kind, title: &Title, number: u64) {
+    put(out, namespace(wiki, kind).1);
+    if wiki == tables::WIKIDATA && kind != Kind::Categorize {
+        return put_number(out, "Q", number + 1);
+    }
+    put(out, title.json);
+    if number % 4 > 0 {
+        put_number(out, " (", number);
+        put(out, ")");
+    }
+}
+
+fn write_url(
+    out: &mut Vec<u8>,
+    wiki: &Wiki,
+    wiki_index: usize,
+    kind: Kind,
+    title: &Title,
+    number: u64,
+) {
+    put(out, &wiki.url);
+    put(out, "/wiki/");
+    put(out, namespace(wiki_index, kind).1);
+    if wiki_index == tables::WIKIDATA && kind != Kind::Categorize {
+        return put_number(out, "Q", number + 1);
+    }
+    put(out, &title.path);
+    if number % 4 > 0 {
+        put_number(out, "_(", number);
+        put(out, ")");
+    }
+}
+
+fn write_revision(out: &mut Vec<u8>, random: &mut Random, wiki: &Wiki, kind: Kind, position: u64) {
+    let new = 1_200_000_000 + position;
+    let old = new - 1 - random.below(60_000_000);
+    put(out, r#","notify_url":""#);
+    put(out, &wiki.url);
+    put_number(
+        out,
+        if kind == Kind::New {
+            "/w/index.php?oldid="
+        } else {
+            "/w/index.php?diff="
+        },
+        new,
+    );
+    if kind != Kind::New {
+        put_number(out, "&oldid=", old);
+    }
+    put(out, "\"");
+    if kind == Kind::Categorize {
+        return;
+    }
+    put(
+        out,
+        if random.chance(3000) {
+            r#","minor":true"#
+        } else {
+            r#","minor":false"#
+        },
+    );
+    if kind == Kind::New || random.chance(5000) {
+        put(
+            out,
+            if random.chance(7000) {
+                r#","patrolled":true"#
+            } else {
+                r#","patrolled":false"#
+            },
+        );
+    }
+    let length = 20 + random.below(90_000);
+    let null_length = random.chance(30);
+    match kind {
+        Kind::New => put(out, r#","length":{"old":null,"new":"#),
+        _ if null_length => put(out, r#","length":{"old":null,"new":"#),
+        _ => put_number(out, r#","length":{"old":"#, length + random.below(300)),
+    }
+    match kind {
+        Kind::New => {}
+        _ if null_length => put(out, "null"),
+        _ => put(out, r#","new":"#),
+    }
+    if kind == Kind::New || !null_length {
+        text::number(out, length);
+    }
+    match kind {
+        Kind::New => put(out, r#"},"revision":{"old":null"#),
+        _ => put_number(out, r#"},"revision":{"old":"#, old),
+    }
+    put_number(out, r#","new":"#, new);
+    put(out, "}");
+}
+
+/// `log_params` is an object, an array (PHP's empty one, mostly) or a string, and ids and types may be null.
+fn write_log(out: &mut Vec<u8>, random: &mut Random, has_change_id: bool) {
+    let log = random.below(180_000_000);
+    if !has_change_id {
+        put_number(
+            out,
+            r#","log_id":0,"log_type":"abusefilter","log_action":"hit","log_params":{"action":"edit","filter":79,"actions":"tag","log":"#,
+            log,
+        );
+        put(
+            out,
+            r#"},"log_action_comment":"triggered [[Special:AbuseFilter\/79|filter 79]], performing the action \"edit\"""#,
+        );
+        return;
+    }
+    match random.chance(300) {
+        true => put(out, r#","log_id":null"#),
+        false => put_number(out, r#","log_id":"#, log),
+    }
+    put(
+        out,
+        match random.below(5) {
+            0 => {
+                r#","log_type":"upload","log_action":"upload","log_params":{"img_sha1":"pmkfkgmv0vbyg9yiq8zsz8u8nkzmu1e","img_timestamp":"20260817090000"}"#
+            }
+            1 => {
+                r#","log_type":"move","log_action":"move","log_params":{"target":"Café \"Nord\"","noredir":"0"}"#
+            }
+            2 => r#","log_type":"patrol","log_action":"patrol","log_params":[]"#,
+            3 => {
+                r#","log_type":"delete","log_action":"delete","log_params":"4::target\n5::noredir""#
+            }
+            _ => r#","log_type":null,"log_action":"thank","log_params":["a",1,null]"#,
+        },
+    );
+    put(
+        out,
+        match random.chance(2000) {
+            true => r#","log_action_comment":null"#,
+            false => {
+                r#","log_action_comment":"uploaded a new version of \"[[File:Example.jpg]]\"""#
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+#[path = "generator_tests.rs"]
+mod tests;
