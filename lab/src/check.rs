@@ -1,10 +1,132 @@
-//! Stand-in until the module lands.
+//! `cargo lab check N`: the acceptance suites, black box. They know a program by its arguments, environment, signals,
+//! standard streams, exit status and HTTP alone, so that they grade a program in any language.
+//! Suite N holds what chapter N adds; chapter N must pass suites 1 to N.
 
+mod report;
+mod runner;
+mod stream;
+mod subject;
+mod suite1;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Options {}
+use anyhow::Result;
+use anyhow::bail;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
-pub async fn run(_options: Options) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::FAILURE)
+use self::report::Report;
+use self::runner::Check;
+use self::subject::Subject;
+use crate::chapters;
+use crate::process;
+use crate::process::Program;
+
+/// Grades a program against everything that chapters 1 to N promise
+///
+/// Without a command, chapter N of this workspace is built and checked. With one, that program is: lab appends the
+/// role (`serve`, `watch --limit 5`, …), sets the variables, and supplies the stream. Give the program itself, built
+/// beforehand: signals go to what you name, and a wrapper such as `cargo run` keeps them to itself. It runs in an
+/// empty directory, so arguments that name a file here are made absolute.
+///
+///   cargo lab check 1
+///   cargo lab check 2 --only healthcheck
+///   cargo lab check 3 -- ./my-server
+///   cargo lab check 2 -- python3 server.py
+///   cargo lab check 1 --url http://127.0.0.1:7000
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// The chapter whose promises are checked
+    chapter: u8,
+
+    /// Check a server that already runs at this URL; what needs the process is listed as skipped
+    #[arg(long, conflicts_with = "command", value_name = "URL")]
+    url: Option<String>,
+
+    /// Only the checks whose name contains this, in any case; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// Only this suite, not all from 1 to N
+    #[arg(long, value_name = "N")]
+    suite: Option<u8>,
+
+    /// Leave out the checks that wait for a timeout of the program
+    #[arg(long)]
+    quick: bool,
+
+    /// Show the checks and what each expects, and run none
+    #[arg(long)]
+    list: bool,
+
+    /// Print one JSON document at the end, and nothing else on stdout
+    #[arg(long)]
+    json: bool,
+
+    /// Where Cassandra answers; what needs it is listed as skipped if it does not
+    #[arg(long, env = "CASSANDRA_NODES", value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    cassandra: String,
+
+    /// The program to check, and its first arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let checks = select(&options)?;
+    if options.list {
+        report::list(&checks);
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Interrupted: the futures are dropped, and with them the programs that they started.
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = grade(&options, &checks) => result,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("interrupted"),
+    }
+}
+
+async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<ExitCode> {
+    let subject = match &options.url {
+        Some(url) => Subject::at(options.chapter, url)?,
+        None if options.command.is_empty() => {
+            let binary = process::build(chapters::pick(Some(options.chapter))?).await?;
+            Subject::new(options.chapter, Program::new([binary])).await?
+        }
+        None => Subject::new(options.chapter, Program::new(&options.command)).await?,
+    };
+    let subject = subject.with_cassandra(&options.cassandra).await;
+    let mut report = Report::new(options.chapter, options.json);
+    for (suite, check) in checks {
+        report.begin(*suite, check);
+        report.add(*suite, check, runner::run(check, &subject, options.quick).await);
+    }
+    Ok(report.finish())
+}
+
+/// The checks that were asked for, each with its suite.
+fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
+    let suites: [(u8, Vec<&'static Check>); 1] = [(1, suite1::checks())];
+    let last = suites.len();
+    if options.chapter == 0 || options.suite.is_some_and(|suite| suite == 0 || usize::from(suite) > last) {
+        bail!("there are suites 1 to {last}");
+    }
+    let only: Vec<String> = options.only.iter().map(|name| name.to_lowercase()).collect();
+    let wanted = |suite: u8, check: &Check| {
+        options.suite.map_or(suite <= options.chapter, |only| only == suite)
+            && check.changed_in.is_none_or(|(chapter, _)| options.chapter < chapter)
+            && (only.is_empty() || only.iter().any(|part| check.name.to_lowercase().contains(part)))
+    };
+    let checks: Vec<(u8, &'static Check)> = suites
+        .into_iter()
+        .flat_map(|(suite, checks)| checks.into_iter().map(move |check| (suite, check)))
+        .filter(|(suite, check)| wanted(*suite, check))
+        .collect();
+    if checks.is_empty() {
+        bail!("no check has such a name; `cargo lab check {} --list` shows them", options.chapter);
+    }
+    Ok(checks)
 }

@@ -4,10 +4,12 @@
 mod bench;
 mod chapters;
 mod check;
+mod client;
 mod diff;
 mod doctor;
 mod drift;
 mod ports;
+mod process;
 mod replay;
 #[cfg(test)]
 mod scratch;

@@ -1,0 +1,132 @@
+//! What `check` prints: a line a check as it ends, the details under those that failed, a summary; or one JSON
+//! document for a program to read.
+#![expect(clippy::print_stdout, reason = "the report is the output")]
+
+use std::io::IsTerminal;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::runner::Check;
+use super::runner::Needs;
+use super::runner::Outcome;
+
+pub struct Report {
+    chapter: u8,
+    json: bool,
+    colour: bool,
+    suite: u8,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    checks: Vec<Value>,
+}
+
+impl Report {
+    pub fn new(chapter: u8, json: bool) -> Self {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { chapter, json, colour, suite: 0, passed: 0, failed: 0, skipped: 0, checks: Vec::new() }
+    }
+
+    /// Says what is being checked now: a check may take a while.
+    pub fn begin(&mut self, suite: u8, check: &Check) {
+        if self.json {
+            return;
+        }
+        if self.suite != suite {
+            self.suite = suite;
+            println!("suite {suite}");
+        }
+        if self.colour {
+            print!("  … {}", check.name);
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    pub fn add(&mut self, suite: u8, check: &Check, (outcome, took): (Outcome, Duration)) {
+        let (word, came) = match &outcome {
+            Outcome::Passed => ("passed", None),
+            Outcome::Skipped(reason) => ("skipped", Some(reason)),
+            Outcome::Failed(came) => ("failed", Some(came)),
+        };
+        self.checks.push(json!({
+            "suite": suite,
+            "name": check.name,
+            "status": word,
+            "expected": check.expected,
+            "came": came,
+            "hint": check.hint,
+            "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
+        }));
+        match outcome {
+            Outcome::Passed => self.passed += 1,
+            Outcome::Skipped(_) => self.skipped += 1,
+            Outcome::Failed(_) => self.failed += 1,
+        }
+        if !self.json {
+            print!("{}", self.lines(check, &outcome, took));
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    fn lines(&self, check: &Check, outcome: &Outcome, took: Duration) -> String {
+        let paint = |code: &str, text: &str| match self.colour {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        };
+        let erase = if self.colour { "\r\x1b[K" } else { "" };
+        let time = if took.as_secs() >= 1 { format!(" ({:.1} s)", took.as_secs_f64()) } else { String::new() };
+        let name = check.name;
+        match outcome {
+            Outcome::Passed => format!("{erase}  {} {name}{time}\n", paint("32", "✓")),
+            Outcome::Skipped(reason) => format!("{erase}  {} {name}: skipped, {reason}\n", paint("33", "-")),
+            Outcome::Failed(came) => {
+                // Control characters of a program under test must not reach the terminal through us either.
+                let came: String = came.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
+                let came = came.trim_end().replace('\n', "\n               ");
+                let (expected, hint) = (check.expected, check.hint);
+                format!(
+                    "{erase}  {} {name}{time}\n      expected {expected}\n      came     {came}\n      hint     {hint}\n",
+                    paint("31", "✗")
+                )
+            }
+        }
+    }
+
+    /// Prints the end, and says how `check` must exit: any failed check is a failure, and so is nothing but skipped ones.
+    pub fn finish(self) -> ExitCode {
+        let Self { chapter, passed, failed, skipped, .. } = self;
+        if self.json {
+            let document = json!({
+                "chapter": chapter,
+                "passed": passed,
+                "failed": failed,
+                "skipped": skipped,
+                "checks": self.checks,
+            });
+            println!("{document:#}");
+        } else {
+            println!("chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped");
+        }
+        if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+/// `--list`.
+pub fn list(checks: &[(u8, &'static Check)]) {
+    for (suite, check) in checks {
+        let needs = match check.needs {
+            Needs::Http => "",
+            Needs::Process => " [process]",
+            Needs::Cassandra => " [Cassandra]",
+        };
+        let slow = if check.slow { " [slow]" } else { "" };
+        println!("{suite}  {}{needs}{slow}\n     {}", check.name, check.expected);
+        if let Some((chapter, how)) = check.changed_in {
+            println!("     until chapter {chapter}: {how}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a check is, and how one is run. The suites are lists of these.
+
+use std::fmt;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+
+use super::subject::Subject;
+
+/// No check of ours waits longer than this for anything; a check that hangs is a failed one.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// One promise, and the way to see whether it is kept.
+pub struct Check {
+    /// A sentence that says what is right.
+    pub name: &'static str,
+    pub expected: &'static str,
+    /// Where a learner should look if it fails.
+    pub hint: &'static str,
+    pub needs: Needs,
+    /// Waits for a timeout of the program: tens of seconds at best.
+    pub slow: bool,
+    /// The later chapter that changes this on purpose, and how.
+    pub changed_in: Option<(u8, &'static str)>,
+    pub run: for<'a> fn(&'a Subject) -> BoxFuture<'a, Result<()>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// A server that answers is enough.
+    Http,
+    /// The program must be started, signalled or configured.
+    Process,
+    /// As `Process`, and a Cassandra that answers.
+    Cassandra,
+}
+
+/// What most checks have in common; a list says the rest: `Check { name: …, ..HTTP }`.
+pub const HTTP: Check = Check {
+    name: "",
+    expected: "",
+    hint: "",
+    needs: Needs::Http,
+    slow: false,
+    changed_in: None,
+    run: |_| Box::pin(std::future::ready(Ok(()))),
+};
+pub const PROCESS: Check = Check { needs: Needs::Process, ..HTTP };
+
+/// The error of a check that can't be made here, with the reason.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl fmt::Display for Skip {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+#[derive(Debug)]
+pub enum Outcome {
+    Passed,
+    Skipped(String),
+    /// What came instead of what was expected.
+    Failed(String),
+}
+
+/// Runs one check, and tells how long it took.
+pub async fn run(check: &Check, subject: &Subject, quick: bool) -> (Outcome, Duration) {
+    let start = Instant::now();
+    let outcome = match not_here(check, subject, quick) {
+        Some(reason) => Outcome::Skipped(reason),
+        None => match tokio::time::timeout(LIMIT, (check.run)(subject)).await {
+            Ok(Ok(())) => Outcome::Passed,
+            Ok(Err(error)) => match error.downcast::<Skip>() {
+                Ok(skip) => Outcome::Skipped(skip.0),
+                Err(error) => Outcome::Failed(format!("{error:#}")),
+            },
+            Err(_) => Outcome::Failed(format!("no end within {} s", LIMIT.as_secs())),
+        },
+    };
+    (outcome, start.elapsed())
+}
+
+fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
+    if check.needs != Needs::Http && !subject.has_program() {
+        return Some("needs the program, and --url gives only its address".to_owned());
+    }
+    if check.needs == Needs::Cassandra && subject.cassandra().is_none() {
+        return Some("needs Cassandra: `cargo lab services up` starts one, or name it with --cassandra".to_owned());
+    }
+    (quick && check.slow).then(|| "slow, and --quick was given".to_owned())
+}

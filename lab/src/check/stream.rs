@@ -1,0 +1,194 @@
+//! A stream server that sends exactly the bytes that a check wants, connection after connection, and keeps the
+//! requests that came. For volume, and for what a correct consumer must have counted, the suites use `replay`.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use anyhow::bail;
+use serde_json::Value;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n:ok\n\n";
+
+/// What one connection gets.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    bytes: Vec<u8>,
+    hold: bool,
+}
+
+impl Reply {
+    /// A stream that is cut after `body`.
+    pub fn cut(body: impl AsRef<[u8]>) -> Self {
+        Self { bytes: [OK.as_bytes(), body.as_ref()].concat(), hold: false }
+    }
+
+    /// A stream that falls silent after `body`, and stays open.
+    pub fn hold(body: impl AsRef<[u8]>) -> Self {
+        Self { hold: true, ..Self::cut(body) }
+    }
+
+    /// An answer other than 200, such as `429 Too Many Requests`.
+    pub fn refusal(status: &str, headers: &str) -> Self {
+        let bytes = format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n");
+        Self { bytes: bytes.into_bytes(), hold: false }
+    }
+}
+
+/// A request as it came, and when.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub head: String,
+    pub at: Instant,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (known, value) = line.split_once(':')?;
+            known.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+/// The server; it ends when dropped.
+#[derive(Debug)]
+pub struct Stream {
+    port: u16,
+    requests: Arc<Mutex<Vec<Request>>>,
+    task: JoinHandle<()>,
+}
+
+impl Stream {
+    /// Answers the first connection with the first of `replies`, and so on; those after the last are held open in
+    /// silence.
+    pub async fn start(replies: Vec<Reply>) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let shared = requests.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            let mut replies = replies.into_iter();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // What closes the connection before it has asked, a probe of the port, gets no reply of the script.
+                let Some(head) = read_head(&mut stream).await else { continue };
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push(Request { head, at: Instant::now() });
+                connections.spawn(answer(stream, replies.next().unwrap_or_else(|| Reply::hold(""))));
+            }
+        });
+        Ok(Self { port, requests, task })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/v2/stream/recentchange", self.port)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until `count` requests have come.
+    pub async fn wait_for_requests(&self, count: usize, deadline: Duration) -> Result<Vec<Request>> {
+        let start = Instant::now();
+        loop {
+            let requests = self.requests();
+            if requests.len() >= count {
+                return Ok(requests);
+            }
+            if start.elapsed() > deadline {
+                bail!("{} of {count} connections to the stream within {} s", requests.len(), deadline.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
+}
+
+async fn answer(mut stream: TcpStream, reply: Reply) {
+    if stream.write_all(&reply.bytes).await.is_err() {
+        return;
+    }
+    if reply.hold {
+        // Until the client goes away.
+        let mut rest = Vec::new();
+        while stream.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {}
+    }
+    let _ = stream.shutdown().await;
+}
+
+/// The time of event 0, in milliseconds since the epoch: 2026-01-01T00:00:00Z.
+const START: u64 = 1_767_225_600_000;
+
+/// The id that the stream gives event `number`, as Wikimedia writes it.
+pub fn id(number: u64) -> String {
+    let timestamp = START + number * 1000;
+    json!([
+        {"topic": "eqiad.mediawiki.recentchange", "partition": 0, "timestamp": timestamp},
+        {"topic": "codfw.mediawiki.recentchange", "partition": 0, "offset": -1},
+    ])
+    .to_string()
+}
+
+/// Event `number` as an object: `User N` changed `Page N` of en.wikipedia.org, a bot where the number is odd.
+pub fn change(number: u64) -> Value {
+    json!({
+        "$schema": "/mediawiki/recentchange/1.0.0",
+        "meta": {
+            "id": format!("00000000-0000-4000-8000-{number:012}"),
+            "dt": time(number),
+            "domain": "en.wikipedia.org",
+            "stream": "mediawiki.recentchange",
+        },
+        "id": number,
+        "type": "edit",
+        "namespace": 0,
+        "title": format!("Page {number}"),
+        "comment": "",
+        "timestamp": START / 1000 + number,
+        "user": format!("User {number}"),
+        "bot": number % 2 == 1,
+        "server_url": "https://en.wikipedia.org",
+        "server_name": "en.wikipedia.org",
+        "wiki": "enwiki",
+    })
+}
+
+/// The time of event `number`, which must be below 3,600: one a second from midnight on.
+pub fn time(number: u64) -> String {
+    format!("2026-01-01T00:{:02}:{:02}Z", number / 60, number % 60)
+}
+
+/// A block of the stream that carries `data`, with the id of event `number`.
+pub fn block(number: u64, data: &str) -> String {
+    format!("event: message\nid: {}\ndata: {data}\n\n", id(number))
+}
+
+/// The blocks of the events of a range.
+pub fn events(numbers: std::ops::Range<u64>) -> String {
+    numbers.map(|number| block(number, &change(number).to_string())).collect()
+}
