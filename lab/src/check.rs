@@ -66,7 +66,12 @@ pub struct Options {
     json: bool,
 
     /// Where Cassandra answers; what needs it is listed as skipped if it does not
-    #[arg(long, env = "CASSANDRA_NODES", value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    #[arg(
+        long,
+        env = "CASSANDRA_NODES",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9042"
+    )]
     cassandra: String,
 
     /// The program to check, and its first arguments
@@ -102,7 +107,11 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
     let mut report = Report::new(options.chapter, options.json);
     for (suite, check) in checks {
         report.begin(*suite, check);
-        report.add(*suite, check, runner::run(check, &subject, options.quick).await);
+        report.add(
+            *suite,
+            check,
+            runner::run(check, &subject, options.quick).await,
+        );
     }
     Ok(report.finish())
 }
@@ -111,14 +120,29 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
 fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
     let suites: [(u8, Vec<&'static Check>); 1] = [(1, suite1::checks())];
     let last = suites.len();
-    if options.chapter == 0 || options.suite.is_some_and(|suite| suite == 0 || usize::from(suite) > last) {
+    if options.chapter == 0
+        || options
+            .suite
+            .is_some_and(|suite| suite == 0 || usize::from(suite) > last)
+    {
         bail!("there are suites 1 to {last}");
     }
-    let only: Vec<String> = options.only.iter().map(|name| name.to_lowercase()).collect();
+    let only: Vec<String> = options
+        .only
+        .iter()
+        .map(|name| name.to_lowercase())
+        .collect();
     let wanted = |suite: u8, check: &Check| {
-        options.suite.map_or(suite <= options.chapter, |only| only == suite)
-            && check.changed_in.is_none_or(|(chapter, _)| options.chapter < chapter)
-            && (only.is_empty() || only.iter().any(|part| check.name.to_lowercase().contains(part)))
+        options
+            .suite
+            .map_or(suite <= options.chapter, |only| only == suite)
+            && check
+                .changed_in
+                .is_none_or(|(chapter, _)| options.chapter < chapter)
+            && (only.is_empty()
+                || only
+                    .iter()
+                    .any(|part| check.name.to_lowercase().contains(part)))
     };
     let checks: Vec<(u8, &'static Check)> = suites
         .into_iter()
@@ -126,7 +150,10 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
         .filter(|(suite, check)| wanted(*suite, check))
         .collect();
     if checks.is_empty() {
-        bail!("no check has such a name; `cargo lab check {} --list` shows them", options.chapter);
+        bail!(
+            "no check has such a name; `cargo lab check {} --list` shows them",
+            options.chapter
+        );
     }
     Ok(checks)
 }

@@ -41,7 +41,11 @@ impl Client {
     pub fn new(base: impl Into<String>) -> Self {
         let inner = legacy::Client::builder(TokioExecutor::new()).build_http();
         let base = base.into().trim_end_matches('/').to_owned();
-        Self { inner, base, deadline: Duration::from_secs(30) }
+        Self {
+            inner,
+            base,
+            deadline: Duration::from_secs(30),
+        }
     }
 
     #[must_use]
@@ -65,28 +69,60 @@ impl Client {
     }
 
     pub async fn get_with_token(&self, path: &str, token: &str) -> Result<Response> {
-        self.send("GET", path, &[("authorization", &format!("Bearer {token}"))], Bytes::new()).await
+        self.send(
+            "GET",
+            path,
+            &[("authorization", &format!("Bearer {token}"))],
+            Bytes::new(),
+        )
+        .await
     }
 
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Response> {
-        self.send("POST", path, &[("content-type", "application/json")], body.to_string().into()).await
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().into(),
+        )
+        .await
     }
 
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Response> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Response> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body)).context("not a valid request")?;
+        let request = request
+            .body(Full::new(body))
+            .context("not a valid request")?;
         let answer = async {
             let (head, body) = self.inner.request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            anyhow::Ok(Response { status: head.status, headers: head.headers, body })
+            anyhow::Ok(Response {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
         };
         let what = || format!("{method} {path}");
         tokio::time::timeout(self.deadline, answer)
             .await
-            .with_context(|| format!("no answer within {} s to {}", self.deadline.as_secs(), what()))?
+            .with_context(|| {
+                format!(
+                    "no answer within {} s to {}",
+                    self.deadline.as_secs(),
+                    what()
+                )
+            })?
             .with_context(|| format!("no answer to {}", what()))
     }
 }
@@ -97,7 +133,8 @@ impl Response {
     }
 
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("the body is no JSON: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .with_context(|| format!("the body is no JSON: {}", self.text()))
     }
 
     /// The body for a report, cut short.
@@ -142,7 +179,10 @@ impl Raw {
     /// Reads until the blank line after a response's head, and returns what has come by then; at the connection's
     /// end that may be less, and nothing at all. Fails at the deadline.
     pub async fn head(&mut self, deadline: Duration) -> Result<String> {
-        self.read_while(deadline, |read| !read.windows(4).any(|end| end == b"\r\n\r\n")).await
+        self.read_while(deadline, |read| {
+            !read.windows(4).any(|end| end == b"\r\n\r\n")
+        })
+        .await
     }
 
     /// Reads until the server closes the connection.
@@ -150,21 +190,37 @@ impl Raw {
         self.read_while(deadline, |_| true).await
     }
 
-    async fn read_while(&mut self, deadline: Duration, more: impl Fn(&[u8]) -> bool) -> Result<String> {
+    async fn read_while(
+        &mut self,
+        deadline: Duration,
+        more: impl Fn(&[u8]) -> bool,
+    ) -> Result<String> {
         let mut read = Vec::new();
         let reading = async {
             // A reset is an end like any other: nothing more will come.
-            while more(&read) && self.stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {}
+            while more(&read)
+                && self
+                    .stream
+                    .read_buf(&mut read)
+                    .await
+                    .is_ok_and(|count| count > 0)
+            {}
         };
         tokio::time::timeout(deadline, reading)
             .await
-            .with_context(|| format!("the connection stayed open without an answer for {} s", deadline.as_secs()))?;
+            .with_context(|| {
+                format!(
+                    "the connection stayed open without an answer for {} s",
+                    deadline.as_secs()
+                )
+            })?;
         Ok(String::from_utf8_lossy(&read).into_owned())
     }
 
     /// Turns the connection into one that sends proper requests, one after the other.
     pub async fn into_keep_alive(self) -> Result<KeepAlive> {
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.stream)).await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.stream)).await?;
         tokio::spawn(connection);
         Ok(KeepAlive { sender })
     }
@@ -181,13 +237,24 @@ impl KeepAlive {
         Raw::connect(authority).await?.into_keep_alive().await
     }
 
-    pub async fn get(&mut self, authority: &str, path: &str, deadline: Duration) -> Result<Response> {
-        let request = Request::get(path).header("host", authority).body(Full::new(Bytes::new()))?;
+    pub async fn get(
+        &mut self,
+        authority: &str,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<Response> {
+        let request = Request::get(path)
+            .header("host", authority)
+            .body(Full::new(Bytes::new()))?;
         let answer = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            anyhow::Ok(Response { status: head.status, headers: head.headers, body })
+            anyhow::Ok(Response {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
         };
         tokio::time::timeout(deadline, answer)
             .await
@@ -197,6 +264,7 @@ impl KeepAlive {
 
 /// A port on the loopback that was free a moment ago.
 pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
+    let listener =
+        std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -60,7 +60,13 @@ pub async fn build(number: u8) -> Result<PathBuf> {
     let name = chapters::name(number);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--message-format", "json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .args(["--package", &name])
         .current_dir(chapters::root())
         .stdin(Stdio::null())
@@ -95,12 +101,21 @@ impl Program {
     pub fn new<I: IntoIterator<Item: Into<OsString>>>(command: I) -> Self {
         // The program itself is looked up in PATH where it is one word, as a shell would do.
         let here = |position: usize, word: OsString| match Path::new(&word).canonicalize() {
-            Ok(path) if path.is_file() && (position > 0 || word.as_encoded_bytes().contains(&b'/')) => path.into(),
+            Ok(path)
+                if path.is_file() && (position > 0 || word.as_encoded_bytes().contains(&b'/')) =>
+            {
+                path.into()
+            }
             _ => word,
         };
         let words = command.into_iter().map(Into::into).enumerate();
         let command = words.map(|(position, word)| here(position, word)).collect();
-        Self { command, environment: Vec::new(), folder: None, kept_lines: 1_000_000 }
+        Self {
+            command,
+            environment: Vec::new(),
+            folder: None,
+            kept_lines: 1_000_000,
+        }
     }
 
     #[must_use]
@@ -147,7 +162,10 @@ impl Program {
 
     /// Starts the program; its stdout is the caller's, see `Process::take_stdout`.
     pub fn start_with_open_stdout(&self) -> Result<Process> {
-        let (program, arguments) = self.command.split_first().context("there is no command to run")?;
+        let (program, arguments) = self
+            .command
+            .split_first()
+            .context("there is no command to run")?;
         let mut command = Command::new(program);
         for name in OURS {
             command.env_remove(name);
@@ -164,8 +182,13 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let stderr = child.stderr.take().map(|stderr| Output::read(stderr, self.kept_lines));
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let stderr = child
+            .stderr
+            .take()
+            .map(|stderr| Output::read(stderr, self.kept_lines));
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Ok(Process {
             child,
@@ -181,7 +204,11 @@ impl Program {
         let mut process = self.start()?;
         process.write_stdin(input).await;
         let status = process.wait(deadline).await?;
-        Ok(Finished { status, stdout: process.stdout.all().await, stderr: process.stderr.all().await })
+        Ok(Finished {
+            status,
+            stdout: process.stdout.all().await,
+            stderr: process.stderr.all().await,
+        })
     }
 }
 
@@ -247,7 +274,9 @@ impl Process {
     /// Resident memory in KiB, where the system has `/proc`.
     pub fn resident_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().trim_end_matches("kB").trim().parse().ok()
     }
 }
@@ -283,7 +312,10 @@ mod tests {
 
     #[tokio::test]
     async fn both_outputs_and_the_exit_status_are_taken() {
-        let finished = shell("read word; echo got $word; echo oops >&2; exit 3").output(b"it\n", SOON).await.unwrap();
+        let finished = shell("read word; echo got $word; echo oops >&2; exit 3")
+            .output(b"it\n", SOON)
+            .await
+            .unwrap();
         assert_eq!(finished.stdout, ["got it"]);
         assert_eq!(finished.stderr, ["oops"]);
         assert_eq!(describe(finished.status), "exit status 3");
@@ -291,16 +323,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_runs_on_is_an_error_at_the_deadline() {
-        let error = shell("exec sleep 600").output(b"", Duration::from_millis(50)).await.unwrap_err();
+        let error = shell("exec sleep 600")
+            .output(b"", Duration::from_millis(50))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("still running"));
     }
 
     #[tokio::test]
     async fn a_signal_reaches_the_program_and_a_later_line_is_waited_for() {
-        let mut process = shell("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done").start().unwrap();
-        process.stdout.line(SOON, |line| line == "ready").await.unwrap();
+        let mut process =
+            shell("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
+                .start()
+                .unwrap();
+        process
+            .stdout
+            .line(SOON, |line| line == "ready")
+            .await
+            .unwrap();
         process.signal(Signal::TERM).unwrap();
-        process.stdout.line(SOON, |line| line == "bye").await.unwrap();
+        process
+            .stdout
+            .line(SOON, |line| line == "bye")
+            .await
+            .unwrap();
         assert!(process.wait(SOON).await.unwrap().success());
         assert!(process.signal(Signal::TERM).is_err());
     }
@@ -326,7 +372,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_shells_own_settings_are_not_inherited_and_ours_are_set() {
-        let program = shell("echo ${HTTP_ADDR-none} ${STORAGE-none}").env("STORAGE", "a").env("STORAGE", "memory");
+        let program = shell("echo ${HTTP_ADDR-none} ${STORAGE-none}")
+            .env("STORAGE", "a")
+            .env("STORAGE", "memory");
         let finished = program.output(b"", SOON).await.unwrap();
         assert_eq!(finished.stdout, ["none memory"]);
     }

@@ -28,7 +28,16 @@ pub struct Report {
 impl Report {
     pub fn new(chapter: u8, json: bool) -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { chapter, json, colour, suite: 0, passed: 0, failed: 0, skipped: 0, checks: Vec::new() }
+        Self {
+            chapter,
+            json,
+            colour,
+            suite: 0,
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            checks: Vec::new(),
+        }
     }
 
     /// Says what is being checked now: a check may take a while.
@@ -78,14 +87,29 @@ impl Report {
             false => text.to_owned(),
         };
         let erase = if self.colour { "\r\x1b[K" } else { "" };
-        let time = if took.as_secs() >= 1 { format!(" ({:.1} s)", took.as_secs_f64()) } else { String::new() };
+        let time = if took.as_secs() >= 1 {
+            format!(" ({:.1} s)", took.as_secs_f64())
+        } else {
+            String::new()
+        };
         let name = check.name;
         match outcome {
             Outcome::Passed => format!("{erase}  {} {name}{time}\n", paint("32", "✓")),
-            Outcome::Skipped(reason) => format!("{erase}  {} {name}: skipped, {reason}\n", paint("33", "-")),
+            Outcome::Skipped(reason) => {
+                format!("{erase}  {} {name}: skipped, {reason}\n", paint("33", "-"))
+            }
             Outcome::Failed(came) => {
                 // Control characters of a program under test must not reach the terminal through us either.
-                let came: String = came.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
+                let came: String = came
+                    .chars()
+                    .map(|c| {
+                        if c.is_control() && c != '\n' {
+                            '\u{fffd}'
+                        } else {
+                            c
+                        }
+                    })
+                    .collect();
                 let came = came.trim_end().replace('\n', "\n               ");
                 let (expected, hint) = (check.expected, check.hint);
                 format!(
@@ -98,7 +122,13 @@ impl Report {
 
     /// Prints the end, and says how `check` must exit: any failed check is a failure, and so is nothing but skipped ones.
     pub fn finish(self) -> ExitCode {
-        let Self { chapter, passed, failed, skipped, .. } = self;
+        let Self {
+            chapter,
+            passed,
+            failed,
+            skipped,
+            ..
+        } = self;
         if self.json {
             let document = json!({
                 "chapter": chapter,
@@ -111,7 +141,11 @@ impl Report {
         } else {
             println!("chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped");
         }
-        if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if failed > 0 {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -124,7 +158,10 @@ pub fn list(checks: &[(u8, &'static Check)]) {
             Needs::Cassandra => " [Cassandra]",
         };
         let slow = if check.slow { " [slow]" } else { "" };
-        println!("{suite}  {}{needs}{slow}\n     {}", check.name, check.expected);
+        println!(
+            "{suite}  {}{needs}{slow}\n     {}",
+            check.name, check.expected
+        );
         if let Some((chapter, how)) = check.changed_in {
             println!("     until chapter {chapter}: {how}");
         }

@@ -47,7 +47,10 @@ pub const HTTP: Check = Check {
     changed_in: None,
     run: |_| Box::pin(std::future::ready(Ok(()))),
 };
-pub const PROCESS: Check = Check { needs: Needs::Process, ..HTTP };
+pub const PROCESS: Check = Check {
+    needs: Needs::Process,
+    ..HTTP
+};
 
 /// The error of a check that can't be made here, with the reason.
 #[derive(Debug)]
@@ -91,7 +94,10 @@ fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
         return Some("needs the program, and --url gives only its address".to_owned());
     }
     if check.needs == Needs::Cassandra && subject.cassandra().is_none() {
-        return Some("needs Cassandra: `cargo lab services up` starts one, or name it with --cassandra".to_owned());
+        return Some(
+            "needs Cassandra: `cargo lab services up` starts one, or name it with --cassandra"
+                .to_owned(),
+        );
     }
     (quick && check.slow).then(|| "slow, and --quick was given".to_owned())
 }

@@ -29,18 +29,28 @@ pub struct Reply {
 impl Reply {
     /// A stream that is cut after `body`.
     pub fn cut(body: impl AsRef<[u8]>) -> Self {
-        Self { bytes: [OK.as_bytes(), body.as_ref()].concat(), hold: false }
+        Self {
+            bytes: [OK.as_bytes(), body.as_ref()].concat(),
+            hold: false,
+        }
     }
 
     /// A stream that falls silent after `body`, and stays open.
     pub fn hold(body: impl AsRef<[u8]>) -> Self {
-        Self { hold: true, ..Self::cut(body) }
+        Self {
+            hold: true,
+            ..Self::cut(body)
+        }
     }
 
     /// An answer other than 200, such as `429 Too Many Requests`.
     pub fn refusal(status: &str, headers: &str) -> Self {
-        let bytes = format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n");
-        Self { bytes: bytes.into_bytes(), hold: false }
+        let bytes =
+            format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n");
+        Self {
+            bytes: bytes.into_bytes(),
+            hold: false,
+        }
     }
 }
 
@@ -81,12 +91,27 @@ impl Stream {
             let mut replies = replies.into_iter();
             while let Ok((mut stream, _)) = listener.accept().await {
                 // What closes the connection before it has asked, a probe of the port, gets no reply of the script.
-                let Some(head) = read_head(&mut stream).await else { continue };
-                shared.lock().unwrap_or_else(PoisonError::into_inner).push(Request { head, at: Instant::now() });
-                connections.spawn(answer(stream, replies.next().unwrap_or_else(|| Reply::hold(""))));
+                let Some(head) = read_head(&mut stream).await else {
+                    continue;
+                };
+                shared
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(Request {
+                        head,
+                        at: Instant::now(),
+                    });
+                connections.spawn(answer(
+                    stream,
+                    replies.next().unwrap_or_else(|| Reply::hold("")),
+                ));
             }
         });
-        Ok(Self { port, requests, task })
+        Ok(Self {
+            port,
+            requests,
+            task,
+        })
     }
 
     pub fn url(&self) -> String {
@@ -94,11 +119,18 @@ impl Stream {
     }
 
     pub fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits until `count` requests have come.
-    pub async fn wait_for_requests(&self, count: usize, deadline: Duration) -> Result<Vec<Request>> {
+    pub async fn wait_for_requests(
+        &self,
+        count: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Request>> {
         let start = Instant::now();
         loop {
             let requests = self.requests();
@@ -106,7 +138,11 @@ impl Stream {
                 return Ok(requests);
             }
             if start.elapsed() > deadline {
-                bail!("{} of {count} connections to the stream within {} s", requests.len(), deadline.as_secs());
+                bail!(
+                    "{} of {count} connections to the stream within {} s",
+                    requests.len(),
+                    deadline.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -190,5 +226,7 @@ pub fn block(number: u64, data: &str) -> String {
 
 /// The blocks of the events of a range.
 pub fn events(numbers: std::ops::Range<u64>) -> String {
-    numbers.map(|number| block(number, &change(number).to_string())).collect()
+    numbers
+        .map(|number| block(number, &change(number).to_string()))
+        .collect()
 }

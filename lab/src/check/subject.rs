@@ -27,8 +27,7 @@ use crate::process::describe;
 pub const USERNAME: &str = "lab";
 pub const PASSWORD: &str = "correct horse battery staple";
 /// Argon2id of `PASSWORD`, with the algorithm's usual cost.
-pub const PASSWORD_HASH: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$ivLSGOFd3lA7nn/rwq4ZYg$trIq7403gdwI569WFzRUlUiDNx7DCDY9V3B6SDGKLDg";
+pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$ivLSGOFd3lA7nn/rwq4ZYg$trIq7403gdwI569WFzRUlUiDNx7DCDY9V3B6SDGKLDg";
 pub const JWT_SECRET: &str = "lab-signs-with-this-secret-and-nobody-else-does";
 
 /// A program has this long to answer after its start; generous, because the machine may be busy.
@@ -54,19 +53,33 @@ enum Target {
 
 impl Subject {
     pub fn at(chapter: u8, url: &str) -> Result<Self> {
-        ensure!(url.starts_with("http://"), "--url must begin with http://, as in http://127.0.0.1:7000");
-        Ok(Self { chapter, target: Target::Url(url.to_owned()), cassandra: None, never_up: AtomicBool::new(false) })
+        ensure!(
+            url.starts_with("http://"),
+            "--url must begin with http://, as in http://127.0.0.1:7000"
+        );
+        Ok(Self {
+            chapter,
+            target: Target::Url(url.to_owned()),
+            cassandra: None,
+            never_up: AtomicBool::new(false),
+        })
     }
 
     pub async fn new(chapter: u8, program: Program) -> Result<Self> {
         let target = Target::Program(program, Stream::start(Vec::new()).await?);
-        Ok(Self { chapter, target, cassandra: None, never_up: AtomicBool::new(false) })
+        Ok(Self {
+            chapter,
+            target,
+            cassandra: None,
+            never_up: AtomicBool::new(false),
+        })
     }
 
     /// Takes note of a Cassandra that accepts a connection at the first of `nodes`.
     pub async fn with_cassandra(mut self, nodes: &str) -> Self {
         let first = nodes.split(',').next().unwrap_or(nodes).trim();
-        let connected = tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(first)).await;
+        let connected =
+            tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(first)).await;
         self.cassandra = matches!(connected, Ok(Ok(_))).then(|| nodes.to_owned());
         self
     }
@@ -81,7 +94,9 @@ impl Subject {
 
     /// The program with every variable set, and no role yet.
     pub fn program(&self) -> Result<Program> {
-        let Target::Program(program, stream) = &self.target else { bail!("there is no program, only its URL") };
+        let Target::Program(program, stream) = &self.target else {
+            bail!("there is no program, only its URL")
+        };
         let program = program
             .clone()
             .env("HTTP_ADDR", format!("127.0.0.1:{}", free_port()?))
@@ -95,7 +110,11 @@ impl Subject {
 
     /// The role that serves HTTP: chapter 5 takes it apart, and its consumer is what `serve` was.
     pub fn server_role(&self) -> &'static str {
-        if self.chapter < 5 { "serve" } else { "consumer" }
+        if self.chapter < 5 {
+            "serve"
+        } else {
+            "consumer"
+        }
     }
 
     /// A program of chapter 1 may know no `HTTP_ADDR` yet, and take the project's port.
@@ -111,12 +130,20 @@ impl Subject {
     /// A running server; `change` sets what a check is about. With `--url`, the one that is there.
     pub async fn serve_with(&self, change: impl FnOnce(Program) -> Program) -> Result<Server> {
         if let Target::Url(url) = &self.target {
-            return Ok(Server { process: None, client: Client::new(url), _folder: None });
+            return Ok(Server {
+                process: None,
+                client: Client::new(url),
+                _folder: None,
+            });
         }
         let folder = Folder::new()?;
         let port = free_port()?;
-        let program = self.program()?.env("HTTP_ADDR", format!("127.0.0.1:{port}")).folder(folder.path());
-        self.start(change(program.args([self.server_role()])), port, folder).await
+        let program = self
+            .program()?
+            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
+            .folder(folder.path());
+        self.start(change(program.args([self.server_role()])), port, folder)
+            .await
     }
 
     /// Starts `program`, which must listen on `port`, and waits until it answers.
@@ -126,25 +153,43 @@ impl Subject {
         if self.has_fixed_port() && wait_for_free(FIXED_PORT).await {
             ports.push(FIXED_PORT);
         }
-        let patience = if self.never_up.load(Ordering::Relaxed) { Duration::from_secs(5) } else { START };
+        let patience = if self.never_up.load(Ordering::Relaxed) {
+            Duration::from_secs(5)
+        } else {
+            START
+        };
         let mut process = program.start()?;
         let start = Instant::now();
         loop {
             for port in &ports {
                 let client = Client::new(format!("http://127.0.0.1:{port}"));
                 if client.get("/status").await.is_ok() {
-                    return Ok(Server { process: Some(process), client, _folder: Some(folder) });
+                    return Ok(Server {
+                        process: Some(process),
+                        client,
+                        _folder: Some(folder),
+                    });
                 }
             }
             if let Some(status) = process.ended() {
                 let said = process.stderr.all().await.join("\n");
-                let taken = if self.has_fixed_port() && ports.len() == 1 { fixed_port_owner() } else { String::new() };
-                bail!("the program ended at once, {}{taken}; its stderr:\n{said}", describe(status));
+                let taken = if self.has_fixed_port() && ports.len() == 1 {
+                    fixed_port_owner()
+                } else {
+                    String::new()
+                };
+                bail!(
+                    "the program ended at once, {}{taken}; its stderr:\n{said}",
+                    describe(status)
+                );
             }
             if start.elapsed() > patience {
                 self.never_up.store(true, Ordering::Relaxed);
                 let said = process.stderr.lines().join("\n");
-                bail!("no answer from GET http://127.0.0.1:{port}/status within {} s; its stderr:\n{said}", patience.as_secs());
+                bail!(
+                    "no answer from GET http://127.0.0.1:{port}/status within {} s; its stderr:\n{said}",
+                    patience.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -167,13 +212,28 @@ impl Subject {
     }
 
     /// A start that must fail: quickly, with a status that says so, and one line on stderr that holds all of `named`.
-    pub async fn refuses(&self, named: &[&str], change: impl FnOnce(Program) -> Program) -> Result<String> {
+    pub async fn refuses(
+        &self,
+        named: &[&str],
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<String> {
         let role = self.server_role();
-        let finished = self.output_with(&[role], "", change).await.context("the program did not refuse to start")?;
+        let finished = self
+            .output_with(&[role], "", change)
+            .await
+            .context("the program did not refuse to start")?;
         let said = finished.stderr.join("\n");
         ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
-        ensure!(finished.status.code().is_some(), "{}; stderr:\n{said}", describe(finished.status));
-        let lines: Vec<&String> = finished.stderr.iter().filter(|line| !line.trim().is_empty()).collect();
+        ensure!(
+            finished.status.code().is_some(),
+            "{}; stderr:\n{said}",
+            describe(finished.status)
+        );
+        let lines: Vec<&String> = finished
+            .stderr
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         ensure!(lines.len() == 1, "{} lines on stderr:\n{said}", lines.len());
         for word in named {
             ensure!(said.contains(word), "a message without {word}: {said}");
@@ -213,13 +273,23 @@ pub struct Server {
 
 impl Server {
     pub fn process(&mut self) -> Result<&mut Process> {
-        self.process.as_mut().context("there is no process, only a URL")
+        self.process
+            .as_mut()
+            .context("there is no process, only a URL")
     }
 
     /// The server still answers `/status`: what came before did it no harm.
     pub async fn lives(&self) -> Result<()> {
-        let response = self.client.get("/status").await.context("afterwards the server no longer answers")?;
-        ensure!(response.status == 200, "afterwards /status answers {}", response.status);
+        let response = self
+            .client
+            .get("/status")
+            .await
+            .context("afterwards the server no longer answers")?;
+        ensure!(
+            response.status == 200,
+            "afterwards /status answers {}",
+            response.status
+        );
         Ok(())
     }
 
@@ -229,7 +299,12 @@ impl Server {
         process.signal(signal)?;
         let status = process.wait(STOP).await?;
         let stderr = process.stderr.all().await;
-        ensure!(status.success(), "{}; stderr:\n{}", describe(status), stderr.join("\n"));
+        ensure!(
+            status.success(),
+            "{}; stderr:\n{}",
+            describe(status),
+            stderr.join("\n")
+        );
         Ok((process.stdout.all().await, stderr))
     }
 }
@@ -243,7 +318,8 @@ impl Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("lab-check-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -254,7 +330,8 @@ impl Folder {
     /// Writes `name` into it, and returns the whole path.
     pub fn write(&self, name: &str, content: &str) -> Result<String> {
         let path = self.0.join(name);
-        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, content)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path.display().to_string())
     }
 }

@@ -28,8 +28,14 @@ struct Progress {
 
 impl Default for Output {
     fn default() -> Self {
-        let (_, progress) = watch::channel(Progress { lines: 0, closed: true });
-        Self { lines: Arc::default(), progress }
+        let (_, progress) = watch::channel(Progress {
+            lines: 0,
+            closed: true,
+        });
+        Self {
+            lines: Arc::default(),
+            progress,
+        }
     }
 }
 
@@ -43,7 +49,11 @@ impl Output {
         tokio::spawn(async move {
             let mut source = BufReader::with_capacity(64 * 1024, source);
             let mut line = Vec::new();
-            while source.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+            while source
+                .read_until(b'\n', &mut line)
+                .await
+                .is_ok_and(|read| read > 0)
+            {
                 if line.last() == Some(&b'\n') {
                     line.pop();
                 }
@@ -68,13 +78,22 @@ impl Output {
 
     /// The kept lines so far.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// The kept lines after the program's end. A grandchild that holds the pipe open can't make this wait for ever.
     pub async fn all(&self) -> Vec<String> {
         let mut progress = self.progress.clone();
-        let _ = tokio::time::timeout(Duration::from_secs(5), progress.wait_for(|progress| progress.closed)).await;
+        let _ = tokio::time::timeout(
+            Duration::from_secs(5),
+            progress.wait_for(|progress| progress.closed),
+        )
+        .await;
         self.lines()
     }
 
@@ -94,7 +113,10 @@ impl Output {
         };
         match tokio::time::timeout(deadline, found).await {
             Ok(found) => found,
-            Err(_) => bail!("the awaited line did not come within {} s", deadline.as_secs()),
+            Err(_) => bail!(
+                "the awaited line did not come within {} s",
+                deadline.as_secs()
+            ),
         }
     }
 

@@ -135,25 +135,34 @@ async fn logs(subject: &Subject) -> Result<()> {
 }
 
 async fn json_logs(subject: &Subject) -> Result<()> {
-    let mut server = subject.serve_with(|program| program.env("LOG_FORMAT", "json")).await?;
+    let mut server = subject
+        .serve_with(|program| program.env("LOG_FORMAT", "json"))
+        .await?;
     server.client.get("/no/such/path").await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     ensure!(!stderr.is_empty(), "nothing on stderr");
     for line in stderr {
-        ensure!(serde_json::from_str::<Value>(&line).is_ok_and(|value| value.is_object()), "the line {line}");
+        ensure!(
+            serde_json::from_str::<Value>(&line).is_ok_and(|value| value.is_object()),
+            "the line {line}"
+        );
     }
     Ok(())
 }
 
 async fn quiet_logs(subject: &Subject) -> Result<()> {
-    let mut server = subject.serve_with(|program| program.env("RUST_LOG", "error")).await?;
+    let mut server = subject
+        .serve_with(|program| program.env("RUST_LOG", "error"))
+        .await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     ensure!(stderr.is_empty(), "on stderr:\n{}", stderr.join("\n"));
     Ok(())
 }
 
 async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> {
-    subject.refuses(&[name], |program| program.env(name, value)).await?;
+    subject
+        .refuses(&[name], |program| program.env(name, value))
+        .await?;
     Ok(())
 }
 
@@ -161,18 +170,31 @@ async fn port_taken(subject: &Subject) -> Result<()> {
     let held = TcpListener::bind(("127.0.0.1", 0))?;
     let mut ports = vec![held.local_addr()?.port()];
     // A program of chapter 1 takes the fixed port instead, whoever else may hold it.
-    let fixed = if subject.has_fixed_port() { TcpListener::bind(("0.0.0.0", FIXED_PORT)).ok() } else { None };
+    let fixed = if subject.has_fixed_port() {
+        TcpListener::bind(("0.0.0.0", FIXED_PORT)).ok()
+    } else {
+        None
+    };
     if subject.has_fixed_port() {
         ports.push(FIXED_PORT);
     }
     let address = format!("127.0.0.1:{}", ports[0]);
     let role = [subject.server_role()];
-    let finished = subject.output_with(&role, "", |program| program.env("HTTP_ADDR", address)).await?;
+    let finished = subject
+        .output_with(&role, "", |program| program.env("HTTP_ADDR", address))
+        .await?;
     drop((held, fixed));
     let said = finished.stderr.join("\n");
     ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
-    ensure!(finished.status.code().is_some(), "{}; stderr:\n{said}", describe(finished.status));
-    ensure!(ports.iter().any(|port| said.contains(&port.to_string())), "stderr without the port:\n{said}");
+    ensure!(
+        finished.status.code().is_some(),
+        "{}; stderr:\n{said}",
+        describe(finished.status)
+    );
+    ensure!(
+        ports.iter().any(|port| said.contains(&port.to_string())),
+        "stderr without the port:\n{said}"
+    );
     ensure!(!said.contains("panicked"), "a panic:\n{said}");
     Ok(())
 }
