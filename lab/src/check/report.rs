@@ -1,6 +1,5 @@
 //! What `check` prints: a line a check as it ends, the details under those that failed, a summary; or one JSON
 //! document for a program to read.
-#![expect(clippy::print_stdout, reason = "the report is the output")]
 
 use std::io::IsTerminal;
 use std::io::Write;
@@ -47,11 +46,10 @@ impl Report {
         }
         if self.suite != suite {
             self.suite = suite;
-            println!("suite {suite}");
+            print(&format!("suite {suite}\n"));
         }
         if self.colour {
-            print!("  … {}", check.name);
-            let _ = std::io::stdout().flush();
+            print(&format!("  … {}", check.name));
         }
     }
 
@@ -76,8 +74,7 @@ impl Report {
             Outcome::Failed(_) => self.failed += 1,
         }
         if !self.json {
-            print!("{}", self.lines(check, &outcome, took));
-            let _ = std::io::stdout().flush();
+            print(&self.lines(check, &outcome, took));
         }
     }
 
@@ -137,9 +134,11 @@ impl Report {
                 "skipped": skipped,
                 "checks": self.checks,
             });
-            println!("{document:#}");
+            print(&format!("{document:#}\n"));
         } else {
-            println!("chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped");
+            print(&format!(
+                "chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped\n"
+            ));
         }
         if failed > 0 {
             ExitCode::FAILURE
@@ -158,12 +157,20 @@ pub fn list(checks: &[(u8, &'static Check)]) {
             Needs::Cassandra => " [Cassandra]",
         };
         let slow = if check.slow { " [slow]" } else { "" };
-        println!(
-            "{suite}  {}{needs}{slow}\n     {}",
+        print(&format!(
+            "{suite}  {}{needs}{slow}\n     {}\n",
             check.name, check.expected
-        );
+        ));
         if let Some((chapter, how)) = check.changed_in {
-            println!("     until chapter {chapter}: {how}");
+            print(&format!("     until chapter {chapter}: {how}\n"));
         }
     }
+}
+
+/// Writes to stdout at once. A closed pipe, as behind `| head`, is the reader's wish and no error.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }

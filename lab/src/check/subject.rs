@@ -211,17 +211,15 @@ impl Subject {
         change(program).output(input.as_bytes(), SOON).await
     }
 
-    /// A start that must fail: quickly, with a status that says so, and one line on stderr that holds all of `named`.
+    /// A start that must fail: in time, with a status that says so, and a message that holds all of `named`.
+    /// Returns the lines of the message.
     pub async fn refuses(
         &self,
         named: &[&str],
         change: impl FnOnce(Program) -> Program,
-    ) -> Result<String> {
-        let role = self.server_role();
-        let finished = self
-            .output_with(&[role], "", change)
-            .await
-            .context("the program did not refuse to start")?;
+    ) -> Result<Vec<String>> {
+        let started = self.output_with(&[self.server_role()], "", change).await;
+        let finished = started.context("the program did not refuse to start")?;
         let said = finished.stderr.join("\n");
         ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
         ensure!(
@@ -229,16 +227,31 @@ impl Subject {
             "{}; stderr:\n{said}",
             describe(finished.status)
         );
-        let lines: Vec<&String> = finished
-            .stderr
-            .iter()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        ensure!(lines.len() == 1, "{} lines on stderr:\n{said}", lines.len());
+        ensure!(!said.contains("panicked"), "a panic:\n{said}");
         for word in named {
-            ensure!(said.contains(word), "a message without {word}: {said}");
+            ensure!(said.contains(word), "a message without {word}:\n{said}");
         }
-        Ok(said)
+        Ok(finished
+            .stderr
+            .into_iter()
+            .filter(|line| !line.trim().is_empty())
+            .collect())
+    }
+
+    /// As `refuses`, with a message of one line.
+    pub async fn refuses_in_one_line(
+        &self,
+        named: &[&str],
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<String> {
+        let lines = self.refuses(named, change).await?;
+        ensure!(
+            lines.len() == 1,
+            "{} lines on stderr:\n{}",
+            lines.len(),
+            lines.join("\n")
+        );
+        Ok(lines.concat())
     }
 }
 

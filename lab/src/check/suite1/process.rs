@@ -15,7 +15,6 @@ use super::super::subject::Subject;
 use crate::client::KeepAlive;
 use crate::client::Raw;
 use crate::process::Signal;
-use crate::process::describe;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -69,14 +68,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a bad LOG_FORMAT is refused by name",
-        expected: "a non-zero exit status and one line on stderr that names LOG_FORMAT",
+        expected: "a non-zero exit status and a short message on stderr that names LOG_FORMAT",
         hint: "a value that is neither text nor json must end the start, not fall back in silence",
         run: |subject| Box::pin(bad_variable(subject, "LOG_FORMAT", "yaml")),
         ..PROCESS
     },
     Check {
         name: "a bad RUST_LOG is refused by name",
-        expected: "a non-zero exit status and one line on stderr that names RUST_LOG",
+        expected: "a non-zero exit status and a short message on stderr that names RUST_LOG",
         hint: "parse the filter strictly; a typo in it would silence the log that was wanted",
         run: |subject| Box::pin(bad_variable(subject, "RUST_LOG", "info,http=loud")),
         ..PROCESS
@@ -160,9 +159,16 @@ async fn quiet_logs(subject: &Subject) -> Result<()> {
 }
 
 async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> {
-    subject
+    let lines = subject
         .refuses(&[name], |program| program.env(name, value))
         .await?;
+    // Chapter 2 makes it one line; here the message of an argument parser will do, but not a page of help.
+    ensure!(
+        lines.len() <= 3,
+        "{} lines on stderr:\n{}",
+        lines.len(),
+        lines.join("\n")
+    );
     Ok(())
 }
 
@@ -179,23 +185,15 @@ async fn port_taken(subject: &Subject) -> Result<()> {
         ports.push(FIXED_PORT);
     }
     let address = format!("127.0.0.1:{}", ports[0]);
-    let role = [subject.server_role()];
-    let finished = subject
-        .output_with(&role, "", |program| program.env("HTTP_ADDR", address))
+    let lines = subject
+        .refuses(&[], |program| program.env("HTTP_ADDR", address))
         .await?;
     drop((held, fixed));
-    let said = finished.stderr.join("\n");
-    ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
-    ensure!(
-        finished.status.code().is_some(),
-        "{}; stderr:\n{said}",
-        describe(finished.status)
-    );
+    let said = lines.join("\n");
     ensure!(
         ports.iter().any(|port| said.contains(&port.to_string())),
         "stderr without the port:\n{said}"
     );
-    ensure!(!said.contains("panicked"), "a panic:\n{said}");
     Ok(())
 }
 
