@@ -13,6 +13,7 @@ mod process;
 mod replay;
 #[cfg(test)]
 mod scratch;
+mod screen;
 mod services;
 mod terminal;
 mod up;

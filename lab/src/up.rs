@@ -1,10 +1,109 @@
-//! Stand-in until the module lands.
+//! `cargo lab up`: the main job of a chapter on this machine alone, and what it does, shown as it happens.
+//! The chapter runs as it is, a process of its own; only its stream and its secrets come from lab.
+
+mod parts;
+mod view;
 
 use std::process::ExitCode;
+use std::time::Duration;
+use std::time::Instant;
 
+use anyhow::Result;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use self::parts::Parts;
+use self::view::View;
+use crate::chapters;
+use crate::screen;
+
+/// Runs a chapter with all that it needs, and shows what it does
+///
+/// The stream is lab's own replay, or Wikimedia with --live; the store is memory; the secrets are made up for this
+/// run. Nothing is installed and nothing stays behind. Ctrl-C ends all of it.
+///
+///   cargo lab up                      the newest chapter, 40 events a second, as on an ordinary day
+///   cargo lab up 3 --rate 5000        chapter 3, and a busier world
+///   cargo lab up --live               the real stream; needs the network
+///   cargo lab up --port 7001          if another program has port 7000
 #[derive(clap::Args)]
-pub struct Options {}
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// The chapter; the newest where none is given
+    chapter: Option<u8>,
 
-pub async fn run(_options: Options) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::FAILURE)
+    /// Read Wikimedia's stream instead of the replay
+    #[arg(long, conflicts_with = "rate")]
+    live: bool,
+
+    /// Events a second of the replay; 0 is as fast as they are read
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    rate: u64,
+
+    /// The port of the chapter's HTTP server, on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 7000)]
+    port: u16,
+
+    /// End by itself after so many seconds
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
+
+/// How often the screen is drawn, and how often a line is printed where there is no screen.
+const REDRAW: Duration = Duration::from_millis(500);
+const PLAIN_LINE: Duration = Duration::from_secs(5);
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let stop = async {
+        tokio::select! {
+            _ = terminated.recv() => (),
+            _ = interrupted.recv() => (),
+        }
+    };
+    tokio::pin!(stop);
+    // Stopped while it starts: what has been started is dropped, and thereby killed.
+    let mut parts = tokio::select! {
+        parts = start(&options) => parts?,
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    };
+    let shown = tokio::select! {
+        shown = show(&mut parts, options.seconds) => shown,
+        () = &mut stop => Ok(()),
+    };
+    let ended = parts.stop().await;
+    shown.and(ended)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(options: &Options) -> Result<Parts> {
+    let chapter = chapters::pick(options.chapter)?;
+    parts::start(chapter, options).await
+}
+
+/// Shows what the parts do, until the time is over or one of them has ended.
+async fn show(parts: &mut Parts, seconds: Option<u64>) -> Result<()> {
+    let start = Instant::now();
+    let limit = seconds.map(Duration::from_secs);
+    let pause = if screen::is_interactive() {
+        REDRAW
+    } else {
+        PLAIN_LINE
+    };
+    let mut view = View::new(parts)?;
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let rest = limit.map_or(pause, |limit| limit.saturating_sub(start.elapsed()));
+        tokio::select! {
+            _ = ticks.tick() => (),
+            () = tokio::time::sleep(rest), if limit.is_some() => return Ok(()),
+        }
+        parts.check()?;
+        // A closed pipe: nobody looks any more.
+        if view.update(parts).await?.is_err() {
+            return Ok(());
+        }
+    }
 }

@@ -1,8 +1,6 @@
 //! What `check` prints: a line a check as it ends, the details under those that failed, a summary; or one JSON
 //! document for a program to read.
 
-use std::io::IsTerminal;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +10,8 @@ use serde_json::json;
 use super::runner::Check;
 use super::runner::Needs;
 use super::runner::Outcome;
+use crate::screen;
+use crate::terminal;
 
 pub struct Report {
     chapter: u8,
@@ -26,7 +26,7 @@ pub struct Report {
 
 impl Report {
     pub fn new(chapter: u8, json: bool) -> Self {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = terminal::has_colour();
         Self {
             chapter,
             json,
@@ -167,10 +167,7 @@ pub fn list(checks: &[(u8, &'static Check)]) {
     }
 }
 
-/// Writes to stdout at once. A closed pipe, as behind `| head`, is the reader's wish and no error.
+/// What can't be printed changes no result: the exit status says it too.
 fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _ = screen::print(text);
 }
