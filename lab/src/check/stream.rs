@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n:ok\n\n";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n";
 
 /// What one connection gets.
 #[derive(Clone, Debug)]
@@ -29,6 +29,11 @@ pub struct Reply {
 impl Reply {
     /// A stream that is cut after `body`.
     pub fn cut(body: impl AsRef<[u8]>) -> Self {
+        Self::bare([b":ok\n\n", body.as_ref()].concat())
+    }
+
+    /// As `cut`, without the comment that a stream begins with.
+    pub fn bare(body: impl AsRef<[u8]>) -> Self {
         Self {
             bytes: [OK.as_bytes(), body.as_ref()].concat(),
             hold: false,

@@ -215,10 +215,11 @@ impl Subject {
     /// Returns the lines of the message.
     pub async fn refuses(
         &self,
+        role: &str,
         named: &[&str],
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Vec<String>> {
-        let started = self.output_with(&[self.server_role()], "", change).await;
+        let started = self.output_with(&[role], "", change).await;
         let finished = started.context("the program did not refuse to start")?;
         let said = finished.stderr.join("\n");
         ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
@@ -241,10 +242,11 @@ impl Subject {
     /// As `refuses`, with a message of one line.
     pub async fn refuses_in_one_line(
         &self,
+        role: &str,
         named: &[&str],
         change: impl FnOnce(Program) -> Program,
     ) -> Result<String> {
-        let lines = self.refuses(named, change).await?;
+        let lines = self.refuses(role, named, change).await?;
         ensure!(
             lines.len() == 1,
             "{} lines on stderr:\n{}",
