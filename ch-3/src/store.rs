@@ -2,6 +2,8 @@
 
 mod cassandra;
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

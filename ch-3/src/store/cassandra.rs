@@ -233,11 +233,18 @@ impl CassandraStats {
     }
 }
 
-/// The schema's text for the configured keyspace.
+/// The schema for the configured keyspace, without the comments, which may hold a semicolon.
 fn schema(config: &config::Store) -> String {
+    let lines: Vec<&str> = SCHEMA
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .collect();
     let replication = format!("'replication_factor': {}", config.cassandra_replication);
-    SCHEMA
-        .replace("analytics", &config.cassandra_keyspace)
+    let schema = lines
+        .join("\n")
+        .replace("analytics", &config.cassandra_keyspace);
+    schema
+        .trim()
         .replace("'replication_factor': 1", &replication)
 }
 

@@ -160,7 +160,9 @@ async fn quiet_logs(subject: &Subject) -> Result<()> {
 
 async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> {
     let lines = subject
-        .refuses(subject.server_role(), &[name], |program| program.env(name, value))
+        .refuses(subject.server_role(), &[name], |program| {
+            program.env(name, value)
+        })
         .await?;
     // Chapter 2 makes it one line; here the message of an argument parser will do, but not a page of help.
     ensure!(
@@ -186,7 +188,9 @@ async fn port_taken(subject: &Subject) -> Result<()> {
     }
     let address = format!("127.0.0.1:{}", ports[0]);
     let lines = subject
-        .refuses(subject.server_role(), &[], |program| program.env("HTTP_ADDR", address))
+        .refuses(subject.server_role(), &[], |program| {
+            program.env("HTTP_ADDR", address)
+        })
         .await?;
     drop((held, fixed));
     let said = lines.join("\n");
