@@ -2,6 +2,7 @@
 //! holds lines of any length and reads an unfinished one again with every chunk. The parser gets whole lines of
 //! whole events: valid UTF-8, ended by LF, in pieces that it is quick with.
 
+use std::borrow::Cow;
 use std::mem;
 
 use memchr::memchr2;
@@ -46,8 +47,9 @@ impl Guard {
     /// Takes a chunk as it came, gives the events that it completed.
     pub fn push(&mut self, mut chunk: &[u8]) -> Vec<String> {
         let mut pieces = Vec::new();
-        if mem::take(&mut self.after_cr) && chunk.first() == Some(&b'\n') {
-            chunk = &chunk[1..];
+        if self.after_cr && !chunk.is_empty() {
+            self.after_cr = false;
+            chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
         }
         while let Some(end) = memchr2(b'\n', b'\r', chunk) {
             self.append(&chunk[..end]);
@@ -97,31 +99,35 @@ impl Guard {
     }
 
     fn end_event(&mut self, pieces: &mut Vec<String>) {
-        self.line = 0;
-        let mut event = mem::take(&mut self.event);
-        if mem::take(&mut self.skipping) || event.is_empty() {
-            return;
-        }
-        event.push(b'\n');
-        let event = String::from_utf8(event).unwrap_or_else(|error| {
-            self.counters
-                .invalid_utf8
-                .count("invalid UTF-8 replaced by U+FFFD");
-            String::from_utf8_lossy(error.as_bytes()).into_owned()
-        });
-        if event.len() <= PIECE {
-            pieces.push(event);
-            return;
-        }
-        let mut piece = String::new();
-        for line in event.split_inclusive('\n') {
-            piece.push_str(line);
-            if piece.len() > PIECE {
-                pieces.push(mem::take(&mut piece));
+        if !mem::take(&mut self.skipping) && !self.event.is_empty() {
+            self.event.push(b'\n');
+            let event = String::from_utf8_lossy(&self.event);
+            if let Cow::Owned(_) = event {
+                self.counters
+                    .invalid_utf8
+                    .count("invalid UTF-8 replaced by U+FFFD");
             }
+            split(&event, pieces);
         }
-        pieces.push(piece);
+        self.event.clear();
+        self.line = 0;
     }
+}
+
+/// Only a large event is cut, between its lines.
+fn split(event: &str, pieces: &mut Vec<String>) {
+    if event.len() <= PIECE {
+        pieces.push(event.to_owned());
+        return;
+    }
+    let mut piece = String::new();
+    for line in event.split_inclusive('\n') {
+        piece.push_str(line);
+        if piece.len() > PIECE {
+            pieces.push(mem::take(&mut piece));
+        }
+    }
+    pieces.push(piece);
 }
 
 #[cfg(test)]
