@@ -23,6 +23,7 @@ use crate::services::process::Running;
 use crate::services::service::Port;
 pub use crate::services::service::Service;
 use crate::services::service::address;
+pub use crate::services::service::target;
 use crate::terminal;
 
 const POLL: Duration = Duration::from_millis(200);

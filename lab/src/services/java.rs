@@ -22,8 +22,12 @@ pub const INSTALL_MAVEN: &str = "sudo apt-get install -y maven";
 
 /// The first Java 17: of `JAVA_HOME`, of `PATH`, or where packages put it.
 pub fn find() -> Result<PathBuf> {
+    first_fit(candidates())
+}
+
+fn first_fit(candidates: Vec<PathBuf>) -> Result<PathBuf> {
     let mut others = Vec::new();
-    for java in candidates() {
+    for java in candidates {
         match version(&java) {
             Some(VERSION) => return Ok(java),
             Some(other) => others.push(format!("{} is Java {other}", java.display())),
@@ -151,6 +155,41 @@ mod tests {
         );
         assert_eq!(parse_version("openjdk version \"21\""), Some(21));
         assert_eq!(parse_version("The operation couldn't be completed."), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn java_of_another_version_is_passed_over_and_named() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = crate::scratch::Scratch::new();
+        let java = |version: u32| {
+            let name = format!("java-{version}");
+            folder.write(
+                &name,
+                &format!("#!/bin/sh\necho 'openjdk version \"{version}.0.1\"' >&2\n"),
+            );
+            let path = folder.path().join(name);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let absent = folder.path().join("absent");
+        let (old, fit, new) = (java(11), java(17), java(25));
+        let candidates = vec![absent.clone(), old.clone(), new, fit.clone()];
+        assert_eq!(first_fit(candidates).unwrap(), fit);
+        let error = first_fit(vec![absent.clone(), old])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("is Java 11") && error.contains(INSTALL_JAVA),
+            "{error}"
+        );
+        assert!(
+            first_fit(vec![absent])
+                .unwrap_err()
+                .to_string()
+                .starts_with("there is no Java: ")
+        );
     }
 
     #[test]

@@ -158,7 +158,11 @@ pub fn last_words(log: &str) -> String {
     let is_error = |line: &&str| {
         line.contains("ERROR") || line.contains("Exception") || line.starts_with("Error")
     };
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    // A stack trace says where, and its first line already says what.
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("at "))
+        .collect();
     let errors: Vec<&str> = lines.iter().copied().filter(is_error).collect();
     let chosen = if errors.is_empty() { lines } else { errors };
     let from = chosen.len().saturating_sub(5);
@@ -252,6 +256,12 @@ mod tests {
     fn errors_are_quoted_before_other_lines() {
         let log = "INFO starting\nERROR no disk\nINFO ending\n\n";
         assert_eq!(last_words(log), "\n  ERROR no disk");
+        let trace =
+            "java.io.IOException: no\n\tat java.io.Exception.a(A.java:1)\nCaused by: Exception\n";
+        assert_eq!(
+            last_words(trace),
+            "\n  java.io.IOException: no\n  Caused by: Exception"
+        );
         assert_eq!(last_words("a\nb\n"), "\n  a\n  b");
         assert_eq!(last_words("1\n2\n3\n4\n5\n6"), "\n  2\n  3\n  4\n  5\n  6");
         assert_eq!(last_words(""), "");

@@ -77,7 +77,7 @@ pub fn address(port: u16) -> SocketAddr {
 }
 
 /// Cargo's target folder, absolute.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| chapters::root().join("target"), PathBuf::from);
     std::path::absolute(&target).unwrap_or(target)
