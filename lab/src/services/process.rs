@@ -187,6 +187,11 @@ mod tests {
         let mut child = tokio::process::Command::new("sh")
             .args(["-c", &script])
             .arg(marker(folder))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A test that fails must not leave it behind.
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let pid = child.id().unwrap();
