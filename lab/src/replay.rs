@@ -5,6 +5,7 @@
 mod clock;
 mod connection;
 mod cursor;
+mod fields;
 mod generator;
 mod odd;
 mod options;
@@ -12,10 +13,11 @@ mod recording;
 mod server;
 mod source;
 mod state;
-mod tables;
 mod text;
 mod truth;
+mod wikis;
 mod wire;
+mod words;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -133,3 +135,6 @@ fn write_to_stdout(options: &Options) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

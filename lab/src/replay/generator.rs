@@ -2,11 +2,13 @@
 //! and says, from what it drew and not from what it wrote, how a correct consumer counts it.
 
 use crate::replay::clock::Clock;
+use crate::replay::fields::{self, put, put_number};
 use crate::replay::odd;
 use crate::replay::options::Options;
-use crate::replay::tables::{self, Title, Wiki};
 use crate::replay::text::{self, Random};
 use crate::replay::truth::Count;
+use crate::replay::wikis::{self, Wiki};
+use crate::replay::words::{self, Title};
 
 /// What the truth needs to know of one position.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +36,7 @@ pub struct Generator {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub enum Kind {
     Edit,
     New,
     Log,
@@ -43,7 +45,7 @@ enum Kind {
 
 impl Generator {
     pub fn from(options: &Options) -> Self {
-        let (wikis, slots) = tables::wikis();
+        let (wikis, slots) = wikis::wikis();
         Self {
             clock: Clock { seed: options.seed },
             seed: options.seed,
@@ -58,8 +60,8 @@ impl Generator {
             },
             wikis,
             slots,
-            titles: tables::titles(),
-            sizes: tables::sizes(),
+            titles: words::titles(),
+            sizes: words::sizes(),
         }
     }
 
@@ -82,7 +84,7 @@ impl Generator {
 
     pub fn user(&self, index: usize) -> String {
         let mut json = b"\"".to_vec();
-        tables::user(&mut json, index as u32, self.bots);
+        words::user(&mut json, index as u32, self.bots);
         json.push(b'"');
         serde_json::from_slice(&json).unwrap_or_default()
     }
@@ -173,7 +175,7 @@ impl Generator {
             out,
             r#"{"$schema":"/mediawiki/recentchange/1.0.0","meta":{"uri":""#,
         );
-        write_url(out, wiki, wiki_index, kind, title, title_number);
+        fields::url(out, wiki, wiki_index, kind, title, title_number);
         put(out, r#"","request_id":""#);
         text::uuid(out, random.bits(), random.bits());
         put(out, r#"","id":""#);
@@ -203,12 +205,12 @@ impl Generator {
                 Kind::Categorize => r#","type":"categorize","namespace":"#,
             },
         );
-        put(out, namespace(wiki_index, kind).0);
+        put(out, fields::namespace(wiki_index, kind).0);
         put(out, r#","title":""#);
-        write_title(out, wiki_index, kind, title, title_number);
+        fields::title(out, wiki_index, kind, title, title_number);
         if has_change_id {
             put(out, r#"","title_url":""#);
-            write_url(out, wiki, wiki_index, kind, title, title_number);
+            fields::url(out, wiki, wiki_index, kind, title, title_number);
         }
         put(out, r#"","comment":""#);
         let comment = if random.chance(2000) {
@@ -216,7 +218,7 @@ impl Generator {
         } else {
             size.saturating_sub(900) / 3
         };
-        tables::prose(out, random, comment);
+        words::prose(out, random, comment);
         // Log events may be of a change that is years old: up to 19.3 of them.
         let age = if kind == Kind::Log && random.chance(500) {
             random.below(609_000_000)
@@ -226,7 +228,7 @@ impl Generator {
         put_number(out, r#"","timestamp":"#, timestamp / 1000 - age);
         if let Some(user) = user {
             put(out, r#","user":""#);
-            tables::user(out, user, self.bots);
+            words::user(out, user, self.bots);
             put(out, "\"");
         }
         put(
@@ -238,12 +240,12 @@ impl Generator {
             },
         );
         match kind {
-            Kind::Log => write_log(out, random, has_change_id),
-            _ => write_revision(out, random, wiki, kind, position),
+            Kind::Log => fields::log(out, random, has_change_id),
+            _ => fields::revision(out, random, wiki, kind, position),
         }
         out.extend_from_slice(&wiki.tail);
         let parsed = (begin + size).saturating_sub(out.len() + 2);
-        tables::prose(out, random, parsed);
+        words::prose(out, random, parsed);
         put(out, "\"}");
         Event {
             count: Some(Count {
@@ -265,165 +267,6 @@ impl Generator {
         let rank = f64::from(n + 1).powf(random.unit()) as u32;
         first + rank.clamp(1, n) - 1
     }
-}
-
-fn put(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn put_number(out: &mut Vec<u8>, text: &str, number: u64) {
-    put(out, text);
-    text::number(out, number);
-}
-
-/// The number and the prefix of a title.
-fn namespace(wiki: usize, kind: Kind) -> (&'static str, &'static str) {
-    match (kind, wiki) {
-        (Kind::Categorize, _) => ("14", "Category:"),
-        (_, tables::COMMONS) => ("6", "File:"),
-        _ => ("0", ""),
-    }
-}
-
-fn write_title(out: &mut Vec<u8>, wiki: usize, kind: Kind, title: &Title, number: u64) {
-    put(out, namespace(wiki, kind).1);
-    if wiki == tables::WIKIDATA && kind != Kind::Categorize {
-        return put_number(out, "Q", number + 1);
-    }
-    put(out, title.json);
-    if number % 4 > 0 {
-        put_number(out, " (", number);
-        put(out, ")");
-    }
-}
-
-fn write_url(
-    out: &mut Vec<u8>,
-    wiki: &Wiki,
-    wiki_index: usize,
-    kind: Kind,
-    title: &Title,
-    number: u64,
-) {
-    put(out, &wiki.url);
-    put(out, "/wiki/");
-    put(out, namespace(wiki_index, kind).1);
-    if wiki_index == tables::WIKIDATA && kind != Kind::Categorize {
-        return put_number(out, "Q", number + 1);
-    }
-    put(out, &title.path);
-    if number % 4 > 0 {
-        put_number(out, "_(", number);
-        put(out, ")");
-    }
-}
-
-fn write_revision(out: &mut Vec<u8>, random: &mut Random, wiki: &Wiki, kind: Kind, position: u64) {
-    let new = 1_200_000_000 + position;
-    let old = new - 1 - random.below(60_000_000);
-    put(out, r#","notify_url":""#);
-    put(out, &wiki.url);
-    put_number(
-        out,
-        if kind == Kind::New {
-            "/w/index.php?oldid="
-        } else {
-            "/w/index.php?diff="
-        },
-        new,
-    );
-    if kind != Kind::New {
-        put_number(out, "&oldid=", old);
-    }
-    put(out, "\"");
-    if kind == Kind::Categorize {
-        return;
-    }
-    put(
-        out,
-        if random.chance(3000) {
-            r#","minor":true"#
-        } else {
-            r#","minor":false"#
-        },
-    );
-    if kind == Kind::New || random.chance(5000) {
-        put(
-            out,
-            if random.chance(7000) {
-                r#","patrolled":true"#
-            } else {
-                r#","patrolled":false"#
-            },
-        );
-    }
-    let length = 20 + random.below(90_000);
-    let null_length = random.chance(30);
-    match kind {
-        Kind::New => put(out, r#","length":{"old":null,"new":"#),
-        _ if null_length => put(out, r#","length":{"old":null,"new":"#),
-        _ => put_number(out, r#","length":{"old":"#, length + random.below(300)),
-    }
-    match kind {
-        Kind::New => {}
-        _ if null_length => put(out, "null"),
-        _ => put(out, r#","new":"#),
-    }
-    if kind == Kind::New || !null_length {
-        text::number(out, length);
-    }
-    match kind {
-        Kind::New => put(out, r#"},"revision":{"old":null"#),
-        _ => put_number(out, r#"},"revision":{"old":"#, old),
-    }
-    put_number(out, r#","new":"#, new);
-    put(out, "}");
-}
-
-/// `log_params` is an object, an array (PHP's empty one, mostly) or a string, and ids and types may be null.
-fn write_log(out: &mut Vec<u8>, random: &mut Random, has_change_id: bool) {
-    let log = random.below(180_000_000);
-    if !has_change_id {
-        put_number(
-            out,
-            r#","log_id":0,"log_type":"abusefilter","log_action":"hit","log_params":{"action":"edit","filter":79,"actions":"tag","log":"#,
-            log,
-        );
-        put(
-            out,
-            r#"},"log_action_comment":"triggered [[Special:AbuseFilter\/79|filter 79]], performing the action \"edit\"""#,
-        );
-        return;
-    }
-    match random.chance(300) {
-        true => put(out, r#","log_id":null"#),
-        false => put_number(out, r#","log_id":"#, log),
-    }
-    put(
-        out,
-        match random.below(5) {
-            0 => {
-                r#","log_type":"upload","log_action":"upload","log_params":{"img_sha1":"pmkfkgmv0vbyg9yiq8zsz8u8nkzmu1e","img_timestamp":"20260817090000"}"#
-            }
-            1 => {
-                r#","log_type":"move","log_action":"move","log_params":{"target":"Café \"Nord\"","noredir":"0"}"#
-            }
-            2 => r#","log_type":"patrol","log_action":"patrol","log_params":[]"#,
-            3 => {
-                r#","log_type":"delete","log_action":"delete","log_params":"4::target\n5::noredir""#
-            }
-            _ => r#","log_type":null,"log_action":"thank","log_params":["a",1,null]"#,
-        },
-    );
-    put(
-        out,
-        match random.chance(2000) {
-            true => r#","log_action_comment":null"#,
-            false => {
-                r#","log_action_comment":"uploaded a new version of \"[[File:Example.jpg]]\"""#
-            }
-        },
-    );
 }
 
 #[cfg(test)]

@@ -106,15 +106,16 @@ impl Recording {
             .filter_map(|entry| entry.get("timestamp")?.as_u64())
             .min()
             .unwrap_or(before);
-        let (meta_id, counted) = facts(&data);
+        let Facts {
+            id: meta_id,
+            counted,
+        } = facts(&data);
         let double = meta_id.as_ref().is_some_and(|id| !seen.insert(id.clone()));
-        let count = counted
-            .filter(|_| !double)
-            .map(|(domain, user, bot)| Count {
-                domain: self.domains.number(&domain),
-                user: user.map(|user| self.users.number(&user)),
-                bot,
-            });
+        let count = counted.filter(|_| !double).map(|counted| Count {
+            domain: self.domains.number(&counted.domain),
+            user: counted.user.map(|user| self.users.number(&user)),
+            bot: counted.bot,
+        });
         self.events.push(Captured {
             id,
             data,
@@ -171,29 +172,40 @@ impl Recording {
     }
 }
 
-/// The course's rules of what counts, read from the bytes: the meta.id, and domain, user and bot unless it is a
-/// canary or no JSON object.
-pub fn facts(data: &[u8]) -> (Option<String>, Option<(String, Option<String>, bool)>) {
+/// What the course's rules of what counts find in an event's data.
+#[derive(Default)]
+pub struct Facts {
+    pub id: Option<String>,
+    /// `None` for a canary, and for what is no JSON object.
+    pub counted: Option<Counted>,
+}
+
+pub struct Counted {
+    pub domain: String,
+    pub user: Option<String>,
+    pub bot: bool,
+}
+
+/// By parsing the whole, unlike the generator, which knows what it drew.
+pub fn facts(data: &[u8]) -> Facts {
     let text = String::from_utf8_lossy(data);
     let Ok(value @ Value::Object(_)) = serde_json::from_str(&text) else {
-        return (None, None);
+        return Facts::default();
     };
     let string = |pointer| {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
+        let text = value.pointer(pointer).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
     };
-    let id = string("/meta/id").map(str::to_owned);
-    if string("/meta/domain") == Some("canary") {
-        return (id, None);
+    let domain = string("/meta/domain");
+    let counted = (domain.as_deref() != Some("canary")).then(|| Counted {
+        domain: string("/server_name")
+            .or(domain)
+            .unwrap_or_else(|| "unknown".to_owned()),
+        user: string("/user"),
+        bot: value.get("bot").and_then(Value::as_bool).unwrap_or(false),
+    });
+    Facts {
+        id: string("/meta/id"),
+        counted,
     }
-    let domain = string("/server_name")
-        .or_else(|| string("/meta/domain"))
-        .unwrap_or("unknown");
-    let bot = value.get("bot").and_then(Value::as_bool).unwrap_or(false);
-    (
-        id,
-        Some((domain.to_owned(), string("/user").map(str::to_owned), bot)),
-    )
 }
