@@ -4,7 +4,7 @@
 use crate::replay::clock::Clock;
 use crate::replay::fields::{self, put, put_number};
 use crate::replay::odd;
-use crate::replay::options::Options;
+use crate::replay::options::{Faults, Options};
 use crate::replay::text::{self, Random};
 use crate::replay::truth::Count;
 use crate::replay::wikis::{self, Wiki};
@@ -26,7 +26,7 @@ pub struct Generator {
     /// The first of the users; bots are few and busy.
     bots: u32,
     canaries: u64,
-    pub faults: odd::Options,
+    pub faults: Faults,
     /// The data centre that is active, and so has the timestamp in the ids.
     centre: &'static str,
     wikis: Vec<Wiki>,
@@ -52,7 +52,7 @@ impl Generator {
             users: options.users,
             bots: (options.users / 100).max(1),
             canaries: u64::from(options.canaries) * 10,
-            faults: odd::Options::from(&options.faults),
+            faults: options.faults.clone(),
             centre: if options.seed.is_multiple_of(2) {
                 "eqiad"
             } else {
@@ -108,7 +108,7 @@ impl Generator {
 
     /// The `data:` line's value.
     pub fn write_data(&self, position: u64, out: &mut Vec<u8>) -> Event {
-        match self.faults.fault_at(position) {
+        match odd::fault_at(&self.faults, position) {
             None => self.write_ordinary(position, out),
             Some(fault) => odd::write(self, fault, position, out),
         }

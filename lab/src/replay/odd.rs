@@ -14,37 +14,17 @@ pub enum Fault {
     Odd(u64),
 }
 
-pub struct Options {
-    garbage_every: Option<u64>,
-    long_every: Option<u64>,
-    pub long_bytes: usize,
-    invalid_utf8_every: Option<u64>,
-    odd_every: Option<u64>,
-}
-
-impl Options {
-    pub fn from(faults: &Faults) -> Self {
-        Self {
-            garbage_every: faults.garbage_every,
-            long_every: faults.long_every,
-            long_bytes: faults.long_bytes,
-            invalid_utf8_every: faults.invalid_utf8_every,
-            odd_every: faults.odd_every,
-        }
-    }
-
-    /// Each kind has a place of its own within its K positions, so that kinds with the same K don't hide each other.
-    pub fn fault_at(&self, position: u64) -> Option<Fault> {
-        let due = |every: Option<u64>, place: u64| {
-            let every = every?;
-            (position % every == place % every).then_some(position / every)
-        };
-        let garbage = || due(self.garbage_every, 1).map(Fault::Garbage);
-        let long = || due(self.long_every, 2).map(|_| Fault::Long);
-        let invalid_utf8 = || due(self.invalid_utf8_every, 3).map(Fault::InvalidUtf8);
-        let odd = || due(self.odd_every, 4).map(Fault::Odd);
-        garbage().or_else(long).or_else(invalid_utf8).or_else(odd)
-    }
+/// Each kind has a place of its own within its K positions, so that kinds with the same K don't hide each other.
+pub fn fault_at(faults: &Faults, position: u64) -> Option<Fault> {
+    let due = |every: Option<u64>, place: u64| {
+        let every = every?;
+        (position % every == place % every).then_some(position / every)
+    };
+    let garbage = || due(faults.garbage_every, 1).map(Fault::Garbage);
+    let long = || due(faults.long_every, 2).map(|_| Fault::Long);
+    let invalid_utf8 = || due(faults.invalid_utf8_every, 3).map(Fault::InvalidUtf8);
+    let odd = || due(faults.odd_every, 4).map(Fault::Odd);
+    garbage().or_else(long).or_else(invalid_utf8).or_else(odd)
 }
 
 /// Not JSON, or JSON and no object.
