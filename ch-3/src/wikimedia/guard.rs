@@ -2,7 +2,6 @@
 //! holds lines of any length and reads an unfinished one again with every chunk. The parser gets whole lines of
 //! whole events: valid UTF-8, ended by LF, in pieces that it is quick with.
 
-use std::borrow::Cow;
 use std::mem;
 
 use memchr::memchr2;
@@ -101,13 +100,14 @@ impl Guard {
     fn end_event(&mut self, pieces: &mut Vec<String>) {
         if !mem::take(&mut self.skipping) && !self.event.is_empty() {
             self.event.push(b'\n');
-            let event = String::from_utf8_lossy(&self.event);
-            if let Cow::Owned(_) = event {
+            if let Ok(event) = str::from_utf8(&self.event) {
+                split(event, pieces);
+            } else {
                 self.counters
                     .invalid_utf8
                     .count("invalid UTF-8 replaced by U+FFFD");
+                split(&String::from_utf8_lossy(&self.event), pieces);
             }
-            split(&event, pieces);
         }
         self.event.clear();
         self.line = 0;
