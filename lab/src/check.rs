@@ -7,6 +7,7 @@ mod runner;
 mod stream;
 mod subject;
 mod suite1;
+mod suite2;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -118,7 +119,7 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
 
 /// The checks that were asked for, each with its suite.
 fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
-    let suites: [(u8, Vec<&'static Check>); 1] = [(1, suite1::checks())];
+    let suites: [(u8, Vec<&'static Check>); 2] = [(1, suite1::checks()), (2, suite2::checks())];
     let last = suites.len();
     if options.chapter == 0
         || options

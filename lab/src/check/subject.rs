@@ -129,6 +129,14 @@ impl Subject {
 
     /// A running server; `change` sets what a check is about. With `--url`, the one that is there.
     pub async fn serve_with(&self, change: impl FnOnce(Program) -> Program) -> Result<Server> {
+        self.serve_from(|program, _| Ok(change(program))).await
+    }
+
+    /// As `serve_with`; `change` is told the address that the program is expected on.
+    pub async fn serve_from(
+        &self,
+        change: impl FnOnce(Program, &str) -> Result<Program>,
+    ) -> Result<Server> {
         if let Target::Url(url) = &self.target {
             return Ok(Server {
                 process: None,
@@ -138,12 +146,17 @@ impl Subject {
         }
         let folder = Folder::new()?;
         let port = free_port()?;
+        let address = format!("127.0.0.1:{port}");
         let program = self
             .program()?
-            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
+            .env("HTTP_ADDR", address.as_str())
             .folder(folder.path());
-        self.start(change(program.args([self.server_role()])), port, folder)
-            .await
+        self.start(
+            change(program.args([self.server_role()]), &address)?,
+            port,
+            folder,
+        )
+        .await
     }
 
     /// Starts `program`, which must listen on `port`, and waits until it answers.
