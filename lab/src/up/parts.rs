@@ -21,6 +21,8 @@ use crate::process;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::Signal;
+use crate::replay;
+use crate::replay::Replay;
 
 /// The port of chapter 1, which has no configuration yet.
 const FIXED_PORT: u16 = 7000;
@@ -35,8 +37,8 @@ const STOP: Duration = Duration::from_secs(12);
 pub struct Parts {
     pub chapter: u8,
     pub client: Client,
-    /// Where the events come from, for people.
     pub stream: String,
+    replay: Option<Replay>,
     pub login: Option<Login>,
     programs: Vec<(&'static str, Process)>,
 }
@@ -64,8 +66,15 @@ pub async fn start(chapter: u8, options: &Options) -> Result<Parts> {
     }
     let binary = process::build(chapter).await?;
     let password = random_hex()?;
-    let (stream_url, stream) = stream(options).await?;
-    let program = program(chapter, port, &binary, &stream_url, &password).await?;
+    let replay = if chapter > 1 {
+        replay(options).await?
+    } else {
+        None
+    };
+    let stream = replay
+        .as_ref()
+        .map_or_else(|| WIKIMEDIA.to_owned(), Replay::stream_url);
+    let program = program(chapter, port, &binary, &stream, &password).await?;
 
     let client =
         Client::new(format!("http://127.0.0.1:{port}")).with_deadline(Duration::from_secs(10));
@@ -73,6 +82,7 @@ pub async fn start(chapter: u8, options: &Options) -> Result<Parts> {
         chapter,
         client,
         stream,
+        replay,
         login: None,
         programs: Vec::new(),
     };
@@ -92,15 +102,15 @@ pub async fn start(chapter: u8, options: &Options) -> Result<Parts> {
     Ok(parts)
 }
 
-/// The stream's URL, and what it is for people.
-async fn stream(options: &Options) -> Result<(String, String)> {
+/// The replay, unless Wikimedia's own stream was asked for.
+async fn replay(options: &Options) -> Result<Option<Replay>> {
     if options.live {
-        return Ok((
-            WIKIMEDIA.to_owned(),
-            format!("Wikimedia, live, {WIKIMEDIA}"),
-        ));
+        return Ok(None);
     }
-    Ok((String::new(), String::new()))
+    let mut replayed = replay::Options::default();
+    replayed.address.set_port(0);
+    replayed.rate = options.rate;
+    Ok(Some(replay::start(replayed).await?))
 }
 
 async fn program(
@@ -205,7 +215,12 @@ impl Parts {
 
     /// What the replay says that a correct consumer has counted; nobody knows it of the live stream.
     pub fn truth(&self) -> Option<Value> {
-        None
+        serde_json::to_value(self.replay.as_ref()?.truth()).ok()
+    }
+
+    /// `/truth` of the replay.
+    pub fn truth_url(&self) -> Option<String> {
+        Some(format!("http://{}/truth", self.replay.as_ref()?.address()))
     }
 
     /// The last lines that `watch` has printed.
@@ -251,6 +266,9 @@ impl Parts {
                     process::describe(status)
                 );
             }
+        }
+        if let Some(replay) = self.replay {
+            replay.stop().await;
         }
         Ok(())
     }

@@ -29,7 +29,10 @@ impl View {
         let name = chapters::name(parts.chapter);
         let mut text = format!("{name} runs on {}\n", parts.client.base());
         if parts.chapter > 1 {
-            text += &format!("stream: {}\n", parts.stream);
+            text += &format!("stream {}\n", parts.stream);
+        }
+        if let Some(truth) = parts.truth_url() {
+            text += &format!("truth  {truth}\n");
         }
         text += "try it in another terminal:\n";
         for line in parts.curl() {
