@@ -8,6 +8,7 @@ mod stream;
 mod subject;
 mod suite1;
 mod suite2;
+mod suite3;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -119,7 +120,11 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
 
 /// The checks that were asked for, each with its suite.
 fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
-    let suites: [(u8, Vec<&'static Check>); 2] = [(1, suite1::checks()), (2, suite2::checks())];
+    let suites: [(u8, Vec<&'static Check>); 3] = [
+        (1, suite1::checks()),
+        (2, suite2::checks()),
+        (3, suite3::checks()),
+    ];
     let last = suites.len();
     if options.chapter == 0
         || options

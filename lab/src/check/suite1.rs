@@ -3,6 +3,7 @@
 mod http;
 mod process;
 
+pub use self::http::is_error;
 use super::runner::Check;
 
 pub fn checks() -> Vec<&'static Check> {

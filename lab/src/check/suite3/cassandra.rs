@@ -1,0 +1,137 @@
+//! With Cassandra behind it, the statistics and the place in the stream outlive the program.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use super::super::runner::Check;
+use super::super::runner::Needs;
+use super::super::runner::PROCESS;
+use super::super::subject::STOP;
+use super::super::subject::Server;
+use super::super::subject::Subject;
+use super::cql::Keyspace;
+use super::exact;
+use super::session;
+use crate::process::Program;
+use crate::process::Signal;
+use crate::replay;
+use crate::replay::Replay;
+
+const CASSANDRA: Check = Check {
+    needs: Needs::Cassandra,
+    ..PROCESS
+};
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "20,000 events are counted exactly in Cassandra",
+        expected: "every field of /stats as the truth has it, over cuts and doubles; /ready is 200",
+        hint: "the schema is made where it is missing; totals are absolute rows, not counters",
+        run: |subject| Box::pin(counted(subject)),
+        ..CASSANDRA
+    },
+    Check {
+        name: "a login works with the users in Cassandra",
+        expected: "200 and a token, also after a restart",
+        hint: "the first user is put there at the start",
+        run: |subject| Box::pin(login(subject)),
+        ..CASSANDRA
+    },
+    Check {
+        name: "three kills leave the counts exact",
+        expected: "after kill -9 at three moments and a restart each, every field of /stats as the truth has it",
+        hint: "write the totals and the place in the stream that they belong to in one atomic batch",
+        run: |subject| Box::pin(restarts(subject, Signal::KILL)),
+        ..CASSANDRA
+    },
+    Check {
+        name: "three restarts by SIGTERM leave the counts exact",
+        expected: "after SIGTERM at three moments and a restart each, every field of /stats as the truth has it",
+        hint: "the last slice is written before the program ends, or read again by the next one",
+        run: |subject| Box::pin(restarts(subject, Signal::TERM)),
+        ..CASSANDRA
+    },
+];
+
+const PATIENCE: Duration = Duration::from_secs(180);
+
+async fn serve(subject: &Subject, keyspace: &Keyspace, replay: &Replay) -> Result<Server> {
+    let set = |program: Program| {
+        program
+            .env("STORAGE", "cassandra")
+            .env("CASSANDRA_NODES", keyspace.nodes())
+            .env("CASSANDRA_KEYSPACE", keyspace.name())
+            .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
+    };
+    subject.serve_with(set).await
+}
+
+async fn counted(subject: &Subject) -> Result<()> {
+    let keyspace = Keyspace::new(subject)?;
+    let mut options = exact::options(20_000);
+    options.faults.cut_every = Some(3_000);
+    options.faults.back = 20;
+    let replay = replay::start(options).await?;
+    let server = serve(subject, &keyspace, &replay).await?;
+    let ready = server.client.get("/ready").await?;
+    ensure!(
+        ready.status == 200,
+        "GET /ready: {}, {}",
+        ready.status,
+        ready.text()
+    );
+    session::equals_truth(&server.client, &session::good_token()?, &replay, PATIENCE).await?;
+    drop(server);
+    keyspace.remove().await
+}
+
+async fn login(subject: &Subject) -> Result<()> {
+    let keyspace = Keyspace::new(subject)?;
+    let replay = replay::start(exact::options(10)).await?;
+    for start in 1..=2 {
+        let mut server = serve(subject, &keyspace, &replay).await?;
+        session::first_log_in(&server.client)
+            .await
+            .with_context(|| format!("after start {start}"))?;
+        server.ends_on(Signal::TERM).await?;
+    }
+    keyspace.remove().await
+}
+
+async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
+    let keyspace = Keyspace::new(subject)?;
+    let mut options = exact::options(20_000);
+    // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed.
+    options.rate = 4_000;
+    options.faults.back = 20;
+    let replay = replay::start(options).await?;
+    let token = session::good_token()?;
+    for part in 1..=3_u64 {
+        let mut server = serve(subject, &keyspace, &replay).await?;
+        // Before anything is stored there is no place to go on from: the stream begins with `now`.
+        let start = Instant::now();
+        while session::messages(&session::stats(&server.client, &token).await?) < part * 4_000 {
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "the counts stand still after restart {}",
+                part - 1
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let process = server.process()?;
+        process.signal(signal)?;
+        process.wait(STOP).await?;
+    }
+    ensure!(
+        !replay.progress().finished,
+        "the replay was over before the last restart"
+    );
+    let server = serve(subject, &keyspace, &replay).await?;
+    session::equals_truth(&server.client, &token, &replay, PATIENCE).await?;
+    drop(server);
+    keyspace.remove().await
+}
