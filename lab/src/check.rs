@@ -9,6 +9,8 @@ mod subject;
 mod suite1;
 mod suite2;
 mod suite3;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -106,16 +108,20 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
         None => Subject::new(options.chapter, Program::new(&options.command)).await?,
     };
     let subject = subject.with_cassandra(&options.cassandra).await;
+    Ok(examine(options, checks, &subject).await.finish())
+}
+
+async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &Subject) -> Report {
     let mut report = Report::new(options.chapter, options.json);
     for (suite, check) in checks {
         report.begin(*suite, check);
         report.add(
             *suite,
             check,
-            runner::run(check, &subject, options.quick).await,
+            runner::run(check, subject, options.quick).await,
         );
     }
-    Ok(report.finish())
+    report
 }
 
 /// The checks that were asked for, each with its suite.

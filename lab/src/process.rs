@@ -231,10 +231,6 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn id(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
-    }
-
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
@@ -270,15 +266,6 @@ impl Process {
         self.ended = Some(status);
         Ok(status)
     }
-
-    /// Resident memory in KiB, where the system has `/proc`.
-    pub fn resident_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().trim_end_matches("kB").trim().parse().ok()
-    }
 }
 
 impl Drop for Process {
@@ -288,6 +275,18 @@ impl Drop for Process {
         if self.ended().is_none() {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         }
+    }
+}
+
+/// The last lines of what a program said, for a report.
+pub fn tail(lines: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let skipped = lines.len().saturating_sub(SHOWN);
+    let shown = lines[skipped..].join("\n");
+    if skipped > 0 {
+        format!("… {skipped} lines before\n{shown}")
+    } else {
+        shown
     }
 }
 

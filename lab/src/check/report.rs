@@ -78,7 +78,7 @@ impl Report {
         }
     }
 
-    fn lines(&self, check: &Check, outcome: &Outcome, took: Duration) -> String {
+    pub fn lines(&self, check: &Check, outcome: &Outcome, took: Duration) -> String {
         let paint = |code: &str, text: &str| match self.colour {
             true => format!("\x1b[{code}m{text}\x1b[0m"),
             false => text.to_owned(),
@@ -117,8 +117,8 @@ impl Report {
         }
     }
 
-    /// Prints the end, and says how `check` must exit: any failed check is a failure, and so is nothing but skipped ones.
-    pub fn finish(self) -> ExitCode {
+    /// Prints the end, and says how `check` must exit.
+    pub fn finish(&self) -> ExitCode {
         let Self {
             chapter,
             passed,
@@ -127,24 +127,32 @@ impl Report {
             ..
         } = self;
         if self.json {
-            let document = json!({
-                "chapter": chapter,
-                "passed": passed,
-                "failed": failed,
-                "skipped": skipped,
-                "checks": self.checks,
-            });
-            print(&format!("{document:#}\n"));
+            print(&format!("{:#}\n", self.document()));
         } else {
             print(&format!(
                 "chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped\n"
             ));
         }
-        if failed > 0 {
-            ExitCode::FAILURE
-        } else {
+        if self.good() {
             ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
+    }
+
+    /// No check has failed, and not all were skipped: what was not looked at is not good.
+    pub fn good(&self) -> bool {
+        self.failed == 0 && self.passed > 0
+    }
+
+    pub fn document(&self) -> Value {
+        json!({
+            "chapter": self.chapter,
+            "passed": self.passed,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "checks": self.checks,
+        })
     }
 }
 

@@ -13,16 +13,18 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
-use tokio::net::TcpStream;
 
 use super::stream::Stream;
 use crate::client::Client;
 use crate::client::free_port;
+use crate::ports;
+use crate::process;
 use crate::process::Finished;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::Signal;
 use crate::process::describe;
+use crate::services;
 
 pub const USERNAME: &str = "lab";
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -75,12 +77,12 @@ impl Subject {
         })
     }
 
-    /// Takes note of a Cassandra that accepts a connection at the first of `nodes`.
+    /// Takes note of a Cassandra that answers at the first of `nodes`.
     pub async fn with_cassandra(mut self, nodes: &str) -> Self {
         let first = nodes.split(',').next().unwrap_or(nodes).trim();
-        let connected =
-            tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(first)).await;
-        self.cassandra = matches!(connected, Ok(Ok(_))).then(|| nodes.to_owned());
+        self.cassandra = services::cassandra_answers(first)
+            .await
+            .then(|| nodes.to_owned());
         self
     }
 
@@ -185,7 +187,7 @@ impl Subject {
                 }
             }
             if let Some(status) = process.ended() {
-                let said = process.stderr.all().await.join("\n");
+                let said = process::tail(&process.stderr.all().await);
                 let taken = if self.has_fixed_port() && ports.len() == 1 {
                     fixed_port_owner()
                 } else {
@@ -198,7 +200,7 @@ impl Subject {
             }
             if start.elapsed() > patience {
                 self.never_up.store(true, Ordering::Relaxed);
-                let said = process.stderr.lines().join("\n");
+                let said = process::tail(&process.stderr.lines());
                 bail!(
                     "no answer from GET http://127.0.0.1:{port}/status within {} s; its stderr:\n{said}",
                     patience.as_secs()
@@ -274,7 +276,7 @@ impl Subject {
 pub const FIXED_PORT: u16 = 7000;
 
 fn fixed_port_owner() -> String {
-    match crate::ports::owner(FIXED_PORT) {
+    match ports::owner(FIXED_PORT) {
         Some(owner) => format!(", and port {FIXED_PORT} is taken by {owner}"),
         None => format!(", and port {FIXED_PORT} is taken"),
     }
@@ -331,7 +333,7 @@ impl Server {
             status.success(),
             "{}; stderr:\n{}",
             describe(status),
-            stderr.join("\n")
+            process::tail(&stderr)
         );
         Ok((process.stdout.all().await, stderr))
     }

@@ -14,6 +14,7 @@ use super::super::subject::SOON;
 use super::super::subject::Subject;
 use crate::client::KeepAlive;
 use crate::client::Raw;
+use crate::process;
 use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
@@ -154,7 +155,7 @@ async fn quiet_logs(subject: &Subject) -> Result<()> {
         .serve_with(|program| program.env("RUST_LOG", "error"))
         .await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
-    ensure!(stderr.is_empty(), "on stderr:\n{}", stderr.join("\n"));
+    ensure!(stderr.is_empty(), "on stderr:\n{}", process::tail(&stderr));
     Ok(())
 }
 

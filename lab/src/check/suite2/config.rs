@@ -11,6 +11,7 @@ use super::super::subject::Folder;
 use super::super::subject::SOON;
 use super::super::subject::Subject;
 use crate::client::free_port;
+use crate::process;
 use crate::process::describe;
 
 pub const CHECKS: &[Check] = &[
@@ -268,7 +269,7 @@ async fn healthcheck(subject: &Subject) -> Result<()> {
                 program.env("HTTP_ADDR", &address)
             })
             .await?;
-        let said = asked.stderr.join("\n");
+        let said = process::tail(&asked.stderr);
         ensure!(
             asked.status.success(),
             "{} for HTTP_ADDR={address}; stderr:\n{said}",

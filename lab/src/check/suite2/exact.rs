@@ -15,6 +15,7 @@ use super::super::subject::Folder;
 use super::super::subject::Subject;
 use super::watched;
 use super::watched::PATIENCE;
+use crate::process;
 use crate::process::describe;
 use crate::replay;
 
@@ -137,7 +138,7 @@ async fn watch_replay(subject: &Subject, options: replay::Options) -> Result<Vec
             progress.connections_opened
         )
     })?;
-    let said = process.stderr.all().await.join("\n");
+    let said = process::tail(&process.stderr.all().await);
     ensure!(status.success(), "{}; stderr:\n{said}", describe(status));
     Ok(process.stdout.all().await)
 }
@@ -151,7 +152,7 @@ async fn restart(subject: &Subject, stream_id: fn(u64) -> String) -> Result<()> 
     let resume = resume_value(&first.stderr).with_context(|| {
         format!(
             "no `--resume` at the end of stderr:\n{}",
-            first.stderr.join("\n")
+            process::tail(&first.stderr)
         )
     })?;
     // The stream's rule: on with the first event that is not older than the id.

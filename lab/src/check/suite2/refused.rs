@@ -13,6 +13,7 @@ use super::super::stream::events;
 use super::super::subject::SOON;
 use super::super::subject::Subject;
 use super::watched;
+use crate::process;
 use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
@@ -102,7 +103,7 @@ async fn forbidden(subject: &Subject) -> Result<()> {
         .stderr
         .line(SOON, |line| line.contains("USER_AGENT"))
         .await;
-    let said = running.process.stderr.lines().join("\n");
+    let said = process::tail(&running.process.stderr.lines());
     let line = line.with_context(|| format!("stderr:\n{said}\nno line with USER_AGENT"))?;
     ensure!(line.contains("403"), "a line without the status: {line}");
     // To end or to try again later are both fine.

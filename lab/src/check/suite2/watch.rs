@@ -21,6 +21,7 @@ use super::super::subject::SOON;
 use super::super::subject::STOP;
 use super::super::subject::Subject;
 use super::watched;
+use crate::process;
 use crate::process::Signal;
 use crate::process::describe;
 
@@ -109,7 +110,7 @@ async fn bot(subject: &Subject) -> Result<()> {
 async fn at_once(subject: &Subject) -> Result<()> {
     let mut running = watched::start(subject, vec![Reply::hold(events(0..1))], &[]).await?;
     let line = running.process.stdout.line(SOON, |_| true).await;
-    let said = running.process.stderr.lines().join("\n");
+    let said = process::tail(&running.process.stderr.lines());
     let line = line.with_context(|| format!("stderr:\n{said}\nwatch"))?;
     ensure!(watched::number(&line)? == 0, "the line {line:?}");
     running.process.signal(Signal::TERM)?;
@@ -188,7 +189,7 @@ async fn ends_in_back_off(subject: &Subject) -> Result<()> {
 async fn ends_on(running: &mut watched::Running, signal: Signal) -> Result<()> {
     running.process.signal(signal)?;
     let status = running.process.wait(STOP).await?;
-    let said = running.process.stderr.all().await.join("\n");
+    let said = process::tail(&running.process.stderr.all().await);
     ensure!(status.success(), "{}; stderr:\n{said}", describe(status));
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::super::stream::Stream;
 use super::super::stream::time;
 use super::super::subject::Folder;
 use super::super::subject::Subject;
+use crate::process;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::describe;
@@ -73,7 +74,7 @@ pub async fn run(subject: &Subject, replies: Vec<Reply>, arguments: &[&str]) -> 
 impl Running {
     pub async fn finish(mut self) -> Result<Watched> {
         let status = self.process.wait(PATIENCE).await.with_context(|| {
-            let said = self.process.stderr.lines().join("\n");
+            let said = process::tail(&self.process.stderr.lines());
             let connections = self.stream.requests().len();
             format!(
                 "{} lines on stdout and {connections} connections to the stream; stderr:\n{said}\nwatch",
@@ -85,7 +86,7 @@ impl Running {
             status.success(),
             "{}; stderr:\n{}",
             describe(status),
-            stderr.join("\n")
+            process::tail(&stderr)
         );
         Ok(Watched {
             lines: self.process.stdout.all().await,

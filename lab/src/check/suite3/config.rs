@@ -11,6 +11,7 @@ use super::super::subject::PASSWORD_HASH;
 use super::super::subject::Subject;
 use super::session;
 use crate::client::free_port;
+use crate::process;
 use crate::process::Signal;
 use crate::process::describe;
 
@@ -86,7 +87,7 @@ async fn hash(subject: &Subject) -> Result<String> {
                 .without("STORAGE")
         })
         .await?;
-    let said = finished.stderr.join("\n");
+    let said = process::tail(&finished.stderr);
     ensure!(
         finished.status.success(),
         "{}; stderr:\n{said}",
@@ -211,7 +212,7 @@ async fn cassandra_away(subject: &Subject) -> Result<()> {
         .stderr
         .line(super::super::subject::SOON, |line| line.contains(&address))
         .await;
-    let stderr = process.stderr.lines().join("\n");
+    let stderr = process::tail(&process.stderr.lines());
     said.with_context(|| format!("stderr:\n{stderr}\nwithout {address}"))?;
     if process.ended().is_none() {
         process.signal(Signal::TERM)?;

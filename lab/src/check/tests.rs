@@ -1,0 +1,248 @@
+//! The runner, the report, and suite 1 over a URL, on servers and programs of a few lines.
+
+use std::collections::HashSet;
+
+use axum::Json;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use clap::Parser;
+use serde_json::json;
+
+use super::*;
+use crate::check::runner::HTTP;
+use crate::check::runner::Needs;
+use crate::check::runner::Outcome;
+use crate::check::runner::PROCESS;
+use crate::check::runner::Skip;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn options(arguments: &[&str]) -> Options {
+    Cli::parse_from(["check"].iter().chain(arguments)).options
+}
+
+/// Serves `routes` until the test ends.
+async fn serve(routes: Router) -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+fn good_server() -> Router {
+    let missing = async || {
+        (
+            StatusCode::NOT_FOUND,
+            Json(json!({"error": "no such path"})),
+        )
+    };
+    let wrong = async || {
+        (
+            StatusCode::METHOD_NOT_ALLOWED,
+            [("allow", "GET,HEAD")],
+            Json(json!({"error": "GET it"})),
+        )
+    };
+    let status = get(async || Json(json!({"status": "ok"}))).fallback(wrong);
+    Router::new().route("/status", status).fallback(missing)
+}
+
+async fn suite_1_of(routes: Router) -> Report {
+    let url = serve(routes).await;
+    let options = options(&["1", "--json", "--url", &url]);
+    let subject = Subject::at(1, &url).unwrap();
+    examine(&options, &select(&options).unwrap(), &subject).await
+}
+
+#[tokio::test]
+async fn a_good_server_passes_over_its_url_and_what_needs_the_process_is_skipped() {
+    let report = suite_1_of(good_server()).await;
+    let document = report.document();
+    assert_eq!(document["failed"], 0, "{document:#}");
+    assert!(report.good());
+    let skipped: Vec<_> = document["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["status"] == "skipped")
+        .collect();
+    assert!(
+        skipped
+            .iter()
+            .any(|check| check["name"] == "SIGTERM ends the program")
+    );
+    assert!(
+        skipped
+            .iter()
+            .all(|check| check["came"].as_str().unwrap().contains("--url"))
+    );
+}
+
+#[tokio::test]
+async fn each_fault_of_a_server_fails_its_own_check() {
+    let status = get(async || Json(json!({"status": "ok", "more": 1})));
+    let report = suite_1_of(Router::new().route("/status", status)).await;
+    assert!(!report.good());
+    let document = report.document();
+    let checks = document["checks"].as_array().unwrap();
+    let failed: Vec<&str> = checks
+        .iter()
+        .filter(|check| check["status"] == "failed")
+        .filter_map(|check| check["name"].as_str())
+        .collect();
+    let expected = [
+        "GET /status says that the server is alive",
+        "an unknown path is 404, in JSON",
+        "a wrong method is 405, in JSON, and names the right ones",
+    ];
+    assert_eq!(failed, expected);
+    assert_eq!(checks[0]["came"], "{\"more\":1,\"status\":\"ok\"}");
+    assert!(!checks[0]["hint"].as_str().unwrap().is_empty());
+}
+
+/// A program that ends at once, and one that runs but never answers, fail every check that starts it, in words.
+#[tokio::test]
+async fn a_program_that_ends_at_once_fails_with_its_last_words() {
+    let program = Program::new(["sh", "-c", "echo no wheels >&2; exit 3"]);
+    let subject = Subject::new(2, program).await.unwrap();
+    let options = options(&[
+        "2",
+        "--suite",
+        "1",
+        "--only",
+        "SIGTERM ends the program",
+        "--only",
+        "GET /status",
+    ]);
+    for (_, check) in select(&options).unwrap() {
+        let (Outcome::Failed(came), _) = runner::run(check, &subject, false).await else {
+            panic!("{}", check.name)
+        };
+        assert!(
+            came.contains("exit status 3") && came.contains("no wheels"),
+            "{came}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_starts_in_spite_of_a_bad_value_fails() {
+    // An argument that only the first `sh` sees; the role comes behind it.
+    let subject = Subject::new(2, Program::new(["sh", "-c", "exit 0"]))
+        .await
+        .unwrap();
+    let options = options(&["2", "--only", "a bad STORAGE", "--only", "a bad HTTP_ADDR"]);
+    for (_, check) in select(&options).unwrap() {
+        let (Outcome::Failed(came), _) = runner::run(check, &subject, false).await else {
+            panic!("{}", check.name)
+        };
+        assert!(came.contains("exit status 0"), "{came}");
+    }
+}
+
+#[tokio::test]
+async fn outcomes_are_passed_failed_and_skipped_with_the_reason() {
+    const FAILS: Check = Check {
+        run: |_| Box::pin(async { bail!("a horse") }),
+        ..HTTP
+    };
+    const SKIPS: Check = Check {
+        run: |_| Box::pin(async { Err(Skip("no horses".to_owned()).into()) }),
+        ..HTTP
+    };
+    const SLOW: Check = Check {
+        slow: true,
+        ..FAILS
+    };
+    const CASSANDRA: Check = Check {
+        needs: Needs::Cassandra,
+        ..PROCESS
+    };
+    let subject = Subject::at(1, "http://127.0.0.1:1").unwrap();
+    let outcome = async |check: &Check, quick: bool| runner::run(check, &subject, quick).await.0;
+    assert!(matches!(outcome(&HTTP, false).await, Outcome::Passed));
+    assert!(matches!(outcome(&FAILS, false).await, Outcome::Failed(came) if came == "a horse"));
+    assert!(
+        matches!(outcome(&SKIPS, false).await, Outcome::Skipped(reason) if reason == "no horses")
+    );
+    assert!(
+        matches!(outcome(&SLOW, true).await, Outcome::Skipped(reason) if reason.contains("--quick"))
+    );
+    assert!(matches!(outcome(&SLOW, false).await, Outcome::Failed(_)));
+    assert!(
+        matches!(outcome(&PROCESS, false).await, Outcome::Skipped(reason) if reason.contains("--url"))
+    );
+    let subject = Subject::new(3, Program::new(["true"])).await.unwrap();
+    let (outcome, _) = runner::run(&CASSANDRA, &subject, false).await;
+    assert!(matches!(outcome, Outcome::Skipped(reason) if reason.contains("Cassandra")));
+}
+
+#[test]
+fn a_failed_check_is_shown_with_what_was_expected_and_its_control_characters_are_not() {
+    let check = Check {
+        name: "a horse",
+        expected: "four legs",
+        hint: "count again",
+        ..HTTP
+    };
+    let failed = Outcome::Failed("three\x1b[2J\nand a half".to_owned());
+    let text = Report::new(1, false).lines(&check, &failed, std::time::Duration::ZERO);
+    let expected = "✗ a horse\n      expected four legs\n      came     three\u{fffd}[2J\n               and a half\n      hint     count again\n";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn nothing_but_skipped_checks_is_not_good() {
+    let mut report = Report::new(1, true);
+    report.add(
+        1,
+        &HTTP,
+        (Outcome::Skipped("no".to_owned()), std::time::Duration::ZERO),
+    );
+    assert!(!report.good());
+    report.add(1, &HTTP, (Outcome::Passed, std::time::Duration::ZERO));
+    assert!(report.good());
+    report.add(
+        1,
+        &HTTP,
+        (Outcome::Failed("no".to_owned()), std::time::Duration::ZERO),
+    );
+    assert!(!report.good());
+}
+
+#[test]
+fn suites_are_chosen_by_chapter_number_and_name() {
+    let suites = |arguments: &[&str]| -> HashSet<u8> {
+        select(&options(arguments))
+            .unwrap()
+            .into_iter()
+            .map(|(suite, _)| suite)
+            .collect()
+    };
+    assert_eq!(suites(&["1"]), HashSet::from([1]));
+    assert_eq!(suites(&["3"]), HashSet::from([1, 2, 3]));
+    assert_eq!(suites(&["3", "--suite", "2"]), HashSet::from([2]));
+    assert_eq!(suites(&["2", "--only", "HEALTHCHECK"]), HashSet::from([2]));
+    assert!(select(&options(&["1", "--only", "healthcheck"])).is_err());
+    assert!(select(&options(&["0"])).is_err());
+}
+
+#[test]
+fn every_check_has_a_name_of_its_own_an_expectation_and_a_hint() {
+    let mut names = HashSet::new();
+    for (_, check) in select(&options(&["3"])).unwrap() {
+        assert!(names.insert(check.name), "two checks named {}", check.name);
+        assert!(
+            !check.expected.is_empty() && !check.hint.is_empty(),
+            "{}",
+            check.name
+        );
+    }
+}
