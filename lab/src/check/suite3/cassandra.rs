@@ -106,8 +106,8 @@ async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
     let keyspace = Keyspace::new(subject)?;
     let mut options = exact::options(20_000);
     // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed.
+    // A restart resumes as Wikimedia has it, from the millisecond of the last event on; more than that need not be known.
     options.rate = 4_000;
-    options.faults.back = 20;
     let replay = replay::start(options).await?;
     let token = session::good_token()?;
     for part in 1..=3_u64 {
