@@ -65,7 +65,7 @@ pub async fn start(chapter: u8, options: &Options) -> Result<Parts> {
         bail!("port {port} is taken by {owner}; {way_out}");
     }
     let binary = process::build(chapter).await?;
-    let password = random_hex()?;
+    let password = random_hex::<8>()?;
     let replay = if chapter > 1 {
         replay(options).await?
     } else {
@@ -128,7 +128,7 @@ async fn program(
         .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
         .env("WIKIPEDIA_STREAM_URL", stream)
         .env("STORAGE", "memory")
-        .env("JWT_SECRET", random_hex()?)
+        .env("JWT_SECRET", random_hex::<32>()?)
         .env("ADMIN_USERNAME", USERNAME);
     if chapter >= 3 {
         let hashed = program
@@ -274,9 +274,9 @@ impl Parts {
     }
 }
 
-/// 32 random bytes in hex: a secret and a password of this run alone.
-fn random_hex() -> Result<String> {
-    let mut bytes = [0_u8; 32];
+/// Random bytes in hex: a secret and a password of this run alone.
+fn random_hex<const BYTES: usize>() -> Result<String> {
+    let mut bytes = [0_u8; BYTES];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
