@@ -49,9 +49,9 @@ impl View {
 
     /// Asks and shows. The inner result is that of printing: an error there is a closed pipe.
     pub async fn update(&mut self, parts: &mut Parts) -> Result<std::io::Result<()>> {
-        // Before: what has been sent by now may be counted a little later, and never the other way round.
-        let truth = parts.truth();
         if let Some(stats) = parts.stats().await? {
+            // After the counts, which it can then only be ahead of.
+            let truth = parts.truth();
             let rate = self.rate.update(number(&stats, "messages"));
             return Ok(match &mut self.region {
                 Some(region) => region.draw(&table(&stats, truth.as_ref(), rate)),
