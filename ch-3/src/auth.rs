@@ -5,6 +5,7 @@ use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,7 +15,6 @@ use anyhow::ensure;
 use argon2::Argon2;
 use argon2::PasswordHasher;
 use argon2::PasswordVerifier;
-use argon2::password_hash::phc::PasswordHash;
 use axum::extract::FromRef;
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -29,9 +29,8 @@ use jsonwebtoken::encode;
 use jsonwebtoken::get_current_timestamp;
 use serde::Deserialize;
 use serde::Serialize;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::config;
@@ -41,11 +40,12 @@ use crate::store::StatsStore;
 /// How long a token is good for, in seconds.
 const TOKEN_LIFETIME: u64 = 3600;
 
-/// A hash takes 19 MiB and a core for some 20 ms: one at a time leaves the other core to everybody else.
-const HASHES_AT_ONCE: usize = 1;
+/// A hash takes 19 MiB and a core for some 20 ms. One thread makes them all, which leaves the other cores to everybody
+/// else and needs that memory once; so many logins may wait for it, and others are sent away.
+const WAITING_LOGINS: usize = 32;
 
-/// A login that has waited this long for its turn is sent away.
-const HASH_WAIT: Duration = Duration::from_secs(2);
+/// When to come back for who is sent away.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// `JWT_SECRET` in `.env.example`. Whoever reads the repository can sign with it.
 pub const EXAMPLE_SECRET: &str = "made-up-secret-of-the-example-file-change-it";
@@ -55,7 +55,14 @@ pub const EXAMPLE_SECRET: &str = "made-up-secret-of-the-example-file-change-it";
 pub struct Auth {
     store: StatsStore,
     keys: Arc<Keys>,
-    hashing: Arc<Semaphore>,
+    hasher: mpsc::Sender<Job>,
+}
+
+/// A password to be compared with a hash.
+struct Job {
+    password: String,
+    hash: String,
+    matches: oneshot::Sender<bool>,
 }
 
 struct Keys {
@@ -99,7 +106,7 @@ impl Auth {
         Ok(Self {
             store,
             keys: Arc::new(keys),
-            hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+            hasher: hasher()?,
         })
     }
 
@@ -109,13 +116,17 @@ impl Auth {
         let known = self.store.password_hash(&username).await?;
         let exists = known.is_some();
         let hash = known.unwrap_or_else(|| self.keys.dummy_hash.clone());
-        let turn = timeout(HASH_WAIT, self.hashing.clone().acquire_owned()).await;
-        let turn = turn.map_err(|_| Error::TooManyLogins(HASH_WAIT))?;
-        let matches = spawn_blocking(move || {
-            let _turn = turn;
-            matches(&password, &hash)
-        });
-        if !(matches.await.context("hashing ended")?? && exists) {
+        let (matches, answer) = oneshot::channel();
+        let job = Job {
+            password,
+            hash,
+            matches,
+        };
+        self.hasher
+            .try_send(job)
+            .map_err(|_| Error::TooManyLogins(RETRY_AFTER))?;
+        let matches = answer.await.context("the hashing thread ended")?;
+        if !(matches && exists) {
             return Err(Error::WrongLogin);
         }
         let now = get_current_timestamp();
@@ -161,11 +172,19 @@ where
     }
 }
 
-fn matches(password: &str, hash: &str) -> Result<bool> {
-    let hash = PasswordHash::new(hash).map_err(|error| anyhow!("stored hash: {error}"))?;
-    Ok(Argon2::default()
-        .verify_password(password.as_bytes(), &hash)
-        .is_ok())
+/// Ends with the last sender.
+fn hasher() -> Result<mpsc::Sender<Job>> {
+    let (sender, mut jobs) = mpsc::channel::<Job>(WAITING_LOGINS);
+    let work = move || {
+        while let Some(job) = jobs.blocking_recv() {
+            let verdict = Argon2::default().verify_password(job.password.as_bytes(), &*job.hash);
+            // Nobody waits any more where the client is gone.
+            let _ = job.matches.send(verdict.is_ok());
+        }
+    };
+    let thread = thread::Builder::new().name("hasher".to_owned()).spawn(work);
+    thread.context("cannot start the hashing thread")?;
+    Ok(sender)
 }
 
 /// The role `hash-password`: reads a password from stdin, prints its hash and nothing else.
