@@ -9,6 +9,7 @@ use anyhow::Context;
 use anyhow::Result;
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
+use tokio::io::Stdout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -28,17 +29,17 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
         .take_until(shutdown.cancelled())
         .take(config.limit.unwrap_or(usize::MAX));
     let mut slices = pin!(events.ready_chunks(SLICE));
-    // Tokio's stdout is written by a thread of its own: a reader that is slow or gone does not hold up the shutdown.
+    // Tokio's stdout is written by a thread of its own, so that a reader that does not read can't hold up the shutdown.
     let mut stdout = tokio::io::stdout();
     while let Some(slice) = slices.next().await {
         let lines: String = slice.iter().map(|(event, _)| line(event)).collect();
-        let written = match stdout.write_all(lines.as_bytes()).await {
-            Ok(()) => stdout.flush().await,
-            Err(error) => Err(error),
-        };
-        match written {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            written => written.context("cannot write to stdout")?,
+        match shutdown
+            .run_until_cancelled(write(&mut stdout, &lines))
+            .await
+        {
+            Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Some(written) => written.context("cannot write to stdout")?,
+            None => break,
         }
         resume = slice
             .into_iter()
@@ -47,6 +48,11 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
     }
     report(&counters, &resume);
     Ok(())
+}
+
+async fn write(stdout: &mut Stdout, lines: &str) -> io::Result<()> {
+    stdout.write_all(lines.as_bytes()).await?;
+    stdout.flush().await
 }
 
 /// Nothing can be done about a closed stderr.

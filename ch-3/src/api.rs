@@ -12,7 +12,7 @@ use axum::extract::FromRef;
 use axum::extract::State;
 use axum::routing::get;
 use axum::routing::post;
-use serde::Deserialize;
+use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
@@ -44,20 +44,22 @@ impl FromRef<Api> for Auth {
     }
 }
 
-#[derive(Deserialize)]
-struct Login {
-    username: String,
-    password: String,
-}
-
 async fn login(
     State(api): State<Api>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Result<Json<Value>, Error> {
-    let login: Login = serde_json::from_slice(&body).map_err(|_| Error::MalformedLogin)?;
+    let login: Map<String, Value> =
+        serde_json::from_slice(&body).map_err(|_| Error::MalformedLogin)?;
+    let text = |name| {
+        login
+            .get(name)
+            .and_then(Value::as_str)
+            .ok_or(Error::MalformedLogin)
+    };
+    let (username, password) = (text("username")?, text("password")?);
     api.limit.check(client.ip()).map_err(Error::TooManyLogins)?;
-    let token = api.auth.login(login.username, login.password).await?;
+    let token = api.auth.login(username, password).await?;
     Ok(Json(json!({ "token": token })))
 }
 
@@ -181,6 +183,7 @@ mod tests {
             "[]",
             "{}",
             "null",
+            r#"["Alice","right"]"#,
             r#"{"username":"Alice"}"#,
             r#"{"username":1,"password":2}"#,
         ] {

@@ -112,13 +112,13 @@ impl Auth {
 
     /// A token for who gives the right password. An unknown user and a wrong password can't be told apart, neither
     /// by the answer nor by its time.
-    pub async fn login(&self, username: String, password: String) -> Result<String, Error> {
-        let known = self.store.password_hash(&username).await?;
+    pub async fn login(&self, username: &str, password: &str) -> Result<String, Error> {
+        let known = self.store.password_hash(username).await?;
         let exists = known.is_some();
         let hash = known.unwrap_or_else(|| self.keys.dummy_hash.clone());
         let (matches, answer) = oneshot::channel();
         let job = Job {
-            password,
+            password: password.to_owned(),
             hash,
             matches,
         };
@@ -131,7 +131,7 @@ impl Auth {
         }
         let now = get_current_timestamp();
         Ok(self.token(&Claims {
-            sub: username,
+            sub: username.to_owned(),
             iat: now,
             exp: now + TOKEN_LIFETIME,
         })?)

@@ -5,10 +5,12 @@ use std::env;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process;
 
+use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use clap::Arg;
 use clap::Args;
@@ -22,6 +24,10 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use crate::wikimedia::Resume;
+
+/// What checking a password may take: memory in KiB, and passes over it.
+const MEMORY_LIMIT: u32 = 256 * 1024;
+const PASSES_LIMIT: u32 = 16;
 
 /// The role that is played when none is named.
 const DEFAULT_ROLE: &str = "serve";
@@ -145,9 +151,14 @@ fn password_hash(text: &str) -> Result<String, String> {
     let hash = PasswordHash::new(text).map_err(|_| {
         "not a hash in PHC form ($argon2id$…); without single quotes $ is expanded".to_owned()
     })?;
-    match hash.algorithm.as_str() {
-        "argon2id" if hash.hash.is_some() => Ok(text.to_owned()),
-        _ => Err("not a whole argon2id hash".to_owned()),
+    if hash.algorithm.as_str() != "argon2id" || hash.version != Some(19) || hash.hash.is_none() {
+        return Err("not a whole argon2id hash of version 19".to_owned());
+    }
+    match Params::try_from(&hash) {
+        Ok(params) if params.m_cost() <= MEMORY_LIMIT && params.t_cost() <= PASSES_LIMIT => {
+            Ok(text.to_owned())
+        }
+        _ => Err("not a hash that can be checked here, its m, t or p is out of bounds".to_owned()),
     }
 }
 
@@ -193,6 +204,9 @@ pub fn parse<C: Parser>() -> C {
         fail(&message);
     }
     let command = C::command();
+    if let Some(name) = not_unicode(&command) {
+        fail(&format!("{name}: not valid UTF-8"));
+    }
     let variables = variables(&command);
     let mut command = command.after_help(variables);
     let arguments: Vec<OsString> = env::args_os().collect();
@@ -227,9 +241,9 @@ fn try_parse<C: Parser>(
 
 /// Puts the file's variables into the environment, where they don't stand yet.
 fn load_file() -> Result<(), String> {
-    let named = env::var("CONFIG_FILE").ok().filter(|name| !name.is_empty());
-    let path = named.as_deref().unwrap_or(".env");
-    match dotenvy::from_path(Path::new(path)) {
+    let named = env::var_os("CONFIG_FILE").filter(|name| !name.is_empty());
+    let path = Path::new(named.as_deref().unwrap_or(".env".as_ref()));
+    match check_file(path).and_then(|()| dotenvy::from_path(path)) {
         Ok(()) => Ok(()),
         Err(error) if error.not_found() && named.is_none() => Ok(()),
         Err(error) if error.not_found() => Err(format!(
@@ -237,14 +251,27 @@ fn load_file() -> Result<(), String> {
         )),
         // The line is not shown, it may hold a secret.
         Err(dotenvy::Error::LineParse(line, _)) => Err(format!(
-            "{path}: line {} is not NAME=value; example: HTTP_ADDR=127.0.0.1:7000, or with spaces or $: NAME='a $ b'",
+            "{}: line {} is not NAME=value; example: HTTP_ADDR=127.0.0.1:7000, or with spaces or $: NAME='a $ b'",
+            path.display(),
             line_number(path, &line)
         )),
-        Err(error) => Err(format!("{path}: {error}")),
+        Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 
-fn line_number(path: &str, line: &str) -> usize {
+/// The environment takes no NUL, and would panic.
+fn check_file(path: &Path) -> dotenvy::Result<()> {
+    for variable in dotenvy::from_path_iter(path)? {
+        let (name, value) = variable?;
+        if name.contains('\0') || value.contains('\0') {
+            let reason = format!("the value of {name:?} holds a NUL");
+            return Err(dotenvy::Error::Io(io::Error::other(reason)));
+        }
+    }
+    Ok(())
+}
+
+fn line_number(path: &Path, line: &str) -> usize {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.find(line)
         .map_or(1, |at| text[..at].lines().count() + 1)
@@ -274,6 +301,16 @@ fn variables(command: &Command) -> String {
         }
     }
     text
+}
+
+/// clap would not say which.
+fn not_unicode(command: &Command) -> Option<&str> {
+    let names = all_arguments(command)
+        .into_iter()
+        .filter_map(|argument| argument.get_env()?.to_str());
+    names
+        .into_iter()
+        .find(|name| env::var_os(name).is_some_and(|value| value.to_str().is_none()))
 }
 
 fn default(argument: &Arg) -> String {
@@ -384,7 +421,9 @@ mod tests {
             message("serve", "--jwt-secret=hunter2"),
             "JWT_SECRET: 7 bytes, at least 32 are needed; example: JWT_SECRET=$(openssl rand -hex 32)"
         );
+        let dear = "$argon2id$v=19$m=19456,t=4000000,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
         for hash in [
+            dear,
             "hunter2",
             "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
             "$argon2id$v=19$",

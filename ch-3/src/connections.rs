@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
@@ -27,6 +28,9 @@ use tracing::error;
 
 /// From the first moment of a connection, or the end of its last request, to the end of the next request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that has taken nothing of its answer for so long is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request's head may have so many bytes.
 const HEADER_LIMIT: usize = 16 * 1024;
@@ -57,6 +61,10 @@ pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationTo
             request.extensions_mut().insert(ConnectInfo(client));
             app.clone().oneshot(request.map(Body::new))
         });
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream
+            .as_mut()
+            .set_write_timeout_pinned(Some(WRITE_TIMEOUT));
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

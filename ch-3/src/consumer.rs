@@ -31,12 +31,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The stream's client can't be made.
 pub async fn run(
-    config: &config::Stream,
+    config: config::Stream,
     store: StatsStore,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let counters = Counters::default();
-    let events = wikimedia::events(config, store.resume().await, counters.clone())?;
+    let events = wikimedia::events(&config, store.resume().await, counters.clone())?;
     consume(events, &store, &shutdown).await;
     info!("reading ended: {counters}");
     Ok(())

@@ -9,6 +9,7 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -16,7 +17,7 @@ use anyhow::ensure;
 
 use crate::config;
 
-/// For connecting, and for each read and write.
+/// From connecting to the first line of the answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// # Errors
@@ -32,8 +33,8 @@ pub fn run(config: &config::Healthcheck) -> Result<()> {
 }
 
 fn status_line(address: SocketAddr) -> Result<String> {
+    let deadline = Instant::now() + TIMEOUT;
     let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    connection.set_read_timeout(Some(TIMEOUT))?;
     connection.set_write_timeout(Some(TIMEOUT))?;
     write!(
         connection,
@@ -42,6 +43,9 @@ fn status_line(address: SocketAddr) -> Result<String> {
     let mut head = [0; 64];
     let mut length = 0;
     while length < head.len() && !head[..length].contains(&b'\r') {
+        let left = deadline.saturating_duration_since(Instant::now());
+        ensure!(!left.is_zero(), "no answer within {TIMEOUT:?}");
+        connection.set_read_timeout(Some(left))?;
         match connection.read(&mut head[length..])? {
             0 => break,
             read => length += read,

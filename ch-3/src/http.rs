@@ -12,6 +12,7 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
+use axum::middleware::map_request;
 use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::response::Response;
@@ -40,6 +41,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// The longest `X-Request-ID` that is taken, in bytes.
+const REQUEST_ID_LIMIT: usize = 128;
 
 /// How long open requests have to end once shutdown has begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,6 +137,19 @@ pub fn app(routes: Router) -> Router {
         )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(map_request(drop_odd_request_id))
+}
+
+/// An id that would fill the log, or could not be read there, is replaced by one of ours.
+async fn drop_odd_request_id(mut request: Request) -> Request {
+    let id = request
+        .headers()
+        .get("x-request-id")
+        .map(|id| id.to_str().unwrap_or_default());
+    if id.is_some_and(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
+        request.headers_mut().remove("x-request-id");
+    }
+    request
 }
 
 /// Every log line of a request bears its id, method and path. A probe has no span, and stays out of the log.
@@ -321,5 +338,12 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(response.headers()["x-request-id"].len(), 36);
+        for odd in ["", &"x".repeat(129), "é"] {
+            let asked = Request::get("/status")
+                .header("x-request-id", odd)
+                .body(Body::empty());
+            let response = app(routes()).oneshot(asked.unwrap()).await.unwrap();
+            assert_eq!(response.headers()["x-request-id"].len(), 36, "{odd}");
+        }
     }
 }

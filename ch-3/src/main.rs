@@ -20,6 +20,7 @@ mod wikimedia;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use anyhow::Result;
 use clap::Parser;
 use clap::Subcommand;
@@ -78,9 +79,10 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     let auth = Auth::open(&config.auth, store.clone()).await?;
     let routes = http::ops(store.clone(), shutdown.clone());
     let routes = routes.merge(api::routes(store.clone(), auth));
-    tokio::try_join!(
-        http::serve(config.http_addr, routes, shutdown.clone()),
-        consumer::run(&config.stream, store, shutdown),
-    )?;
+    // On a task of its own, so that a flood of events does not hold up the accepting of connections.
+    let consumer = tokio::spawn(consumer::run(config.stream, store, shutdown.clone()));
+    tokio::try_join!(http::serve(config.http_addr, routes, shutdown), async {
+        consumer.await.context("the consumer ended")?
+    },)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ mod resume;
 mod tests;
 
 use std::pin::Pin;
+use std::pin::pin;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -27,6 +28,7 @@ use reqwest::StatusCode;
 use reqwest::Url;
 use reqwest::header;
 use reqwest::header::HeaderValue;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::error;
 use tracing::info;
@@ -50,6 +52,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first wait before a reconnect; it doubles with each attempt that brought no event.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Frames are handed from task to task in slices, and so many slices may wait: 100 frames in all, each under 1 MiB.
+const SLICE: usize = 16;
+const QUEUE: usize = 4;
 
 /// The longest `Retry-After` that is believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -121,7 +127,7 @@ impl Reader {
         if frame.event == "error" {
             self.counters
                 .error_events
-                .count(&format!("error event: {:.200}", frame.data));
+                .count(&format!("error event: {:?}", excerpt(&frame.data)));
             return None;
         }
         match parse(&frame.data) {
@@ -144,7 +150,7 @@ impl Reader {
                 self.place.advance(&frame.id, None);
                 self.counters
                     .rejected
-                    .count(&format!("not a JSON object: {:.200}", frame.data));
+                    .count(&format!("not a JSON object: {:?}", excerpt(&frame.data)));
                 None
             }
         }
@@ -198,7 +204,8 @@ impl Reader {
                 "the stream refuses this client (403): set USER_AGENT to a name, a version and a contact"
             );
         } else {
-            wait = retry_after(response).unwrap_or(wait);
+            // Never sooner than it would by itself: 0 would make it ask without pause.
+            wait = retry_after(response).map_or(wait, |asked| asked.max(wait));
             warn!(?wait, %status, "no event stream from {}", self.url);
         }
         wait
@@ -214,12 +221,22 @@ impl Reader {
     }
 }
 
-fn is_event_stream(response: &Response) -> bool {
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    response.status() == StatusCode::OK
-        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+/// Enough to see what it is.
+fn excerpt(data: &str) -> &str {
+    &data[..data.floor_char_boundary(200)]
 }
 
+fn is_event_stream(response: &Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    response.status() == StatusCode::OK
+        && media_type.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+/// The frames of a connection. A task of its own reads them on one core, while another deals with those before.
 fn frames(response: Response, counters: Counters) -> Frames {
     let mut guard = Guard::new(counters);
     let pieces = response.bytes_stream().flat_map(move |chunk| {
@@ -229,7 +246,16 @@ fn frames(response: Response, counters: Counters) -> Frames {
         };
         stream::iter(pieces)
     });
-    Box::pin(EventStream::new(pieces))
+    let (sender, mut receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let mut slices = pin!(EventStream::new(pieces).ready_chunks(SLICE));
+        while let Some(slice) = slices.next().await {
+            if sender.send(slice).await.is_err() {
+                return;
+            }
+        }
+    });
+    Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context)).flat_map(stream::iter))
 }
 
 /// Seconds or a date; anything else reads as absent.

@@ -12,6 +12,10 @@ use serde_json::value::RawValue;
 
 use crate::event::Event;
 
+/// The longest text that is kept whole, in bytes. MediaWiki's titles and names end at 255; what is kept of events
+/// must be bounded in memory, and in the keys and rows of a store.
+const TEXT_LIMIT: usize = 512;
+
 /// What a `data:` of the stream turned out to be.
 #[derive(Debug, PartialEq)]
 pub enum Parsed {
@@ -48,7 +52,19 @@ pub fn parse(data: &str) -> Parsed {
 }
 
 fn text(value: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str(value?.get()).ok()
+    serde_json::from_str(value?.get()).ok().map(bounded)
+}
+
+/// A longer text is cut, and told from others with the same beginning by a hash of the whole.
+fn bounded(text: String) -> String {
+    if text.len() <= TEXT_LIMIT {
+        return text;
+    }
+    // FNV-1a: the same in every version of this program, which the standard library's hash is not.
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, fold);
+    let head = &text[..text.floor_char_boundary(TEXT_LIMIT - 20)];
+    format!("{head}…{hash:016x}")
 }
 
 fn not_empty(value: Option<&RawValue>) -> Option<String> {
@@ -212,6 +228,16 @@ mod tests {
         };
         assert_eq!(event(&json), expected);
         assert_eq!(event(&json!({})), Event::default());
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_stay_distinct() {
+        let long = "é".repeat(TEXT_LIMIT);
+        let user = |user: String| event(&json!({ "user": user })).user.unwrap();
+        let [one, same, other] = ["a", "a", "b"].map(|end| user(long.clone() + end));
+        assert!(one == same && one != other);
+        assert!(one.len() <= TEXT_LIMIT && one.starts_with("éé"));
+        assert_eq!(user("x".repeat(TEXT_LIMIT)).len(), TEXT_LIMIT);
     }
 
     #[test]

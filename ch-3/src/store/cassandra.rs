@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use futures_util::TryStreamExt;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
@@ -33,6 +34,9 @@ const SCHEMA: &str = include_str!("../../db/init.cql");
 
 /// How long a start waits for Cassandra, which takes a minute to start itself on a small machine.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long one attempt of it may take, the loading of the totals included.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For one request. What it may have done is not known then, and the write is made again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,9 +80,10 @@ impl CassandraStats {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let mut wait = Duration::from_millis(500);
         loop {
-            let error = match Self::try_open(config).await {
-                Ok(store) => return Ok(store),
-                Err(error) => error,
+            let error = match timeout(ATTEMPT_TIMEOUT, Self::try_open(config)).await {
+                Ok(Ok(store)) => return Ok(store),
+                Ok(Err(error)) => error,
+                Err(_) => anyhow!("no answer within {ATTEMPT_TIMEOUT:?}"),
             };
             if Instant::now() + wait > deadline {
                 let seconds = OPEN_TIMEOUT.as_secs();
@@ -273,11 +278,7 @@ fn rows<'a>(totals: &Totals, delta: &'a Delta, cursor: &'a str) -> Vec<Row<'a>> 
     ];
     rows[0].5 = MaybeUnset::Set(cursor);
     for (domain, count) in &delta.by_domain {
-        let before = totals
-            .by_domain
-            .get(domain.as_ref())
-            .copied()
-            .unwrap_or_default();
+        let before = totals.by_domain.get(*domain).copied().unwrap_or_default();
         rows.push(row(DOMAIN, domain, before + count));
     }
     for (user, count) in &delta.by_user {

@@ -6,9 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 /// Ids of this many events are remembered within a process: some minutes of the real stream.
 const WINDOW: usize = 10_000;
@@ -57,7 +57,7 @@ impl FromStr for Resume {
 
     /// Takes what `Display` gives, or a bare `id:` of the stream.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if serde_json::from_str::<Vec<serde_json::Value>>(text).is_ok() {
+        if usable(text) {
             return Ok(Self {
                 last_event_id: Some(text.to_owned()),
                 seen: Vec::new(),
@@ -70,10 +70,13 @@ impl FromStr for Resume {
     }
 }
 
-/// Whether it can be sent back in a header: hostile ids must not make every later request fail.
+/// Whether it is like the stream's own: a JSON array that fits in a header, and on a command line in quotes. Others
+/// would be refused when they are sent back, for ever.
 fn usable(event_id: &str) -> bool {
-    let length = 1..=EVENT_ID_LIMIT;
-    length.contains(&event_id.len()) && HeaderValue::from_bytes(event_id.as_bytes()).is_ok()
+    let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'\'';
+    event_id.len() <= EVENT_ID_LIMIT
+        && event_id.bytes().all(plain)
+        && serde_json::from_str::<Vec<IgnoredAny>>(event_id).is_ok()
 }
 
 /// Milliseconds since 1970: the newest timestamp in an `id:` of the stream.
@@ -214,6 +217,22 @@ mod tests {
             Some(9)
         );
         assert_eq!(timestamp("no id of theirs"), None);
+    }
+
+    #[test]
+    fn hostile_id_does_not_become_the_place() {
+        let mut place = Place::new(at(3).parse().unwrap());
+        let long = format!("[\"{}\"]", "x".repeat(EVENT_ID_LIMIT));
+        for id in [
+            "bogus",
+            "[4]'; echo",
+            "[\"\u{9b}\"]",
+            "{\"timestamp\":9}",
+            &long,
+        ] {
+            place.advance(id, None);
+            assert_eq!(place.resume().last_event_id, Some(at(3)), "{id}");
+        }
     }
 
     #[test]
