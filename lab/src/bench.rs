@@ -1,10 +1,36 @@
-//! Stand-in until the module lands.
+//! `cargo lab bench`: how fast the chapters are, and what they could be at most. No test: nothing fails for being
+//! slow, because a machine that does something else is slow too.
+
+mod cassandra;
+mod load;
+mod machine;
+mod reader;
+mod replay;
+mod row;
+mod server;
+mod stream;
+mod table;
+mod usage;
 
 use std::process::ExitCode;
 
+/// Measure a chapter, beside what the same work costs at least.
+///
+///   cargo lab bench stream            reading, parsing, counting; /stats meanwhile; memory
 #[derive(clap::Args)]
-pub struct Options {}
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
 
-pub async fn run(_options: Options) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::FAILURE)
+#[derive(clap::Subcommand)]
+enum Bench {
+    Stream(stream::Options),
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    match options.bench {
+        Bench::Stream(options) => stream::run(options).await,
+    }
 }

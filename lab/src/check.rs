@@ -5,7 +5,7 @@
 mod report;
 mod runner;
 mod stream;
-mod subject;
+pub mod subject;
 mod suite1;
 mod suite2;
 mod suite3;

@@ -57,7 +57,11 @@ const OURS: [&str; 25] = [
 
 /// Builds chapter `number` in the release profile, cargo's progress on stderr, and returns its binary.
 pub async fn build(number: u8) -> Result<PathBuf> {
-    let name = chapters::name(number);
+    build_package(&chapters::name(number)).await
+}
+
+/// The same for any package of the workspace whose binary has its name.
+pub async fn build_package(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
         .args([
@@ -67,7 +71,7 @@ pub async fn build(number: u8) -> Result<PathBuf> {
             "--message-format",
             "json-render-diagnostics",
         ])
-        .args(["--package", &name])
+        .args(["--package", name])
         .current_dir(chapters::root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

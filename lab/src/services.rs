@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::ports;
 use crate::services::cassandra::DEFAULT_PORT;
 pub use crate::services::cql::answers as cassandra_answers;
+pub use crate::services::cql::execute as cassandra_execute;
 use crate::services::process::Running;
 use crate::services::service::Port;
 pub use crate::services::service::Service;

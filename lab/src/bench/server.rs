@@ -1,0 +1,239 @@
+//! The rows whose program counts: the chapter's `serve`, asked by HTTP what it has counted, which must be the truth
+//! when all has been read.
+
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use serde_json::Value;
+use serde_json::json;
+
+use super::replay::Replay;
+use super::row::Measured;
+use super::row::Meter;
+use super::usage::Usage;
+use crate::check::subject::JWT_SECRET;
+use crate::check::subject::PASSWORD;
+use crate::check::subject::PASSWORD_HASH;
+use crate::check::subject::USERNAME;
+use crate::client::Client;
+use crate::client::free_port;
+use crate::process::Process;
+use crate::process::Program;
+use crate::process::describe;
+
+const START: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The fields that must be the truth's; `by_user` comes with a later chapter, and holds the first users only.
+const FIELDS: [&str; 5] = [
+    "messages",
+    "distinct_users",
+    "bots",
+    "non_bots",
+    "by_domain",
+];
+
+/// A chapter that serves, with a stream that it has not reached yet: it asks for it again and again.
+pub struct Server {
+    process: Process,
+    pub client: Client,
+    pub token: String,
+    stream_port: u16,
+}
+
+impl Server {
+    /// `store` is the environment that says where the totals are kept.
+    pub async fn start(binary: &Path, store: &[(&str, &str)]) -> Result<Self> {
+        let (port, stream_port) = (free_port()?, free_port()?);
+        let mut program = Program::new([binary])
+            .args(["serve"])
+            .folder(std::env::temp_dir())
+            .keep_lines(20)
+            .env("CONFIG_FILE", "/dev/null")
+            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
+            .env(
+                "WIKIPEDIA_STREAM_URL",
+                format!("http://127.0.0.1:{stream_port}/v2/stream/recentchange"),
+            )
+            .env("JWT_SECRET", JWT_SECRET)
+            .env("ADMIN_USERNAME", USERNAME)
+            .env("ADMIN_PASSWORD_HASH", PASSWORD_HASH);
+        for (name, value) in store {
+            program = program.env(name, *value);
+        }
+        let mut server = Self {
+            process: program.start()?,
+            client: Client::new(format!("http://127.0.0.1:{port}")),
+            token: String::new(),
+            stream_port,
+        };
+        server.wait_for_status().await?;
+        let credentials = json!({"username": USERNAME, "password": PASSWORD});
+        let answer = server.client.post_json("/login", &credentials).await?;
+        let token = answer.json()?["token"].as_str().map(str::to_owned);
+        server.token = token.with_context(|| format!("cannot log in: {}", answer.text()))?;
+        Ok(server)
+    }
+
+    async fn wait_for_status(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        while self.client.get("/status").await.is_err() {
+            self.check()?;
+            ensure!(
+                begun.elapsed() < START,
+                "no answer from /status within {} s: {}",
+                START.as_secs(),
+                self.last_words()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.process.ended() {
+            bail!(
+                "serve has ended, {}: {}",
+                describe(status),
+                self.last_words()
+            );
+        }
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        self.process.stderr.lines().join("\n")
+    }
+
+    /// The stream that the server is waiting for, at `rate` or, with 0, as fast as it is read.
+    pub async fn replay(&self, rate: u64, users: u32, events: Option<u64>) -> Result<Replay> {
+        Replay::start(self.stream_port, rate, users, events).await
+    }
+
+    pub async fn stats(&self) -> Result<Value> {
+        let answer = self.client.get_with_token("/stats", &self.token).await?;
+        ensure!(
+            answer.status == 200,
+            "/stats answers {}: {}",
+            answer.status,
+            answer.text()
+        );
+        answer.json()
+    }
+
+    pub async fn messages(&self) -> Result<u64> {
+        self.stats().await?["messages"]
+            .as_u64()
+            .context("/stats has no messages")
+    }
+
+    pub fn usage(&self) -> Option<Usage> {
+        Usage::of(&self.process)
+    }
+
+    /// Lets the server read `events` events, from the first one sent to the last one counted; an error if its totals
+    /// are not the truth then.
+    pub async fn count(
+        &mut self,
+        users: u32,
+        events: u64,
+        deadline: Duration,
+    ) -> Result<(Measured, Value)> {
+        let before = self.usage();
+        let replay = self.replay(0, users, Some(events)).await?;
+        let meter = Meter::begin(before, &replay);
+        let begun = replay.first_event(START).await?;
+        while !replay.progress().await?.finished {
+            self.wait(begun, deadline, "the replay has not sent all")
+                .await?;
+        }
+        let truth = replay.truth().await?;
+        let mut stats = self.stats().await?;
+        while stats["messages"].as_u64() < truth["messages"].as_u64() {
+            let what = format!("counted {} of {}", stats["messages"], truth["messages"]);
+            self.wait(begun, deadline, &what).await?;
+            stats = self.stats().await?;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let counted = truth["messages"].as_u64().unwrap_or_default();
+        let measured = meter.end(self.usage(), &replay, counted, events, seconds);
+        compare(&stats, &truth)?;
+        Ok((measured, stats))
+    }
+
+    async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
+        self.check()?;
+        ensure!(
+            begun.elapsed() < deadline,
+            "{what} within {} s: {}",
+            deadline.as_secs(),
+            self.last_words()
+        );
+        tokio::time::sleep(POLL).await;
+        Ok(())
+    }
+}
+
+/// # Errors
+/// Names the first field that differs; of an object, the first name.
+fn compare(stats: &Value, truth: &Value) -> Result<()> {
+    for field in FIELDS {
+        let (counted, expected) = (&stats[field], &truth[field]);
+        if counted == expected {
+            continue;
+        }
+        if let (Some(counted), Some(expected)) = (counted.as_object(), expected.as_object()) {
+            let names = expected.keys().chain(counted.keys());
+            for name in names.filter(|name| counted.get(*name) != expected.get(*name)) {
+                let shown =
+                    |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
+                bail!(
+                    "wrong totals: {field}, {name}: {} counted, {} sent",
+                    shown(counted.get(name)),
+                    shown(expected.get(name))
+                );
+            }
+        }
+        bail!("wrong totals: {field}: {counted} counted, {expected} sent");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals() -> Value {
+        json!({
+            "messages": 3, "distinct_users": 2, "bots": 1, "non_bots": 2,
+            "by_domain": {"a": 1, "b": 2}, "by_user": {"x": 2, "y": 1},
+        })
+    }
+
+    #[test]
+    fn totals_that_are_the_truth_pass_with_or_without_users() {
+        let mut stats = totals();
+        assert!(compare(&stats, &totals()).is_ok());
+        stats.as_object_mut().unwrap().remove("by_user");
+        assert!(compare(&stats, &totals()).is_ok());
+    }
+
+    #[test]
+    fn any_field_that_differs_is_named() {
+        for field in ["messages", "distinct_users", "bots", "non_bots"] {
+            let mut stats = totals();
+            stats[field] = json!(7);
+            let error = compare(&stats, &totals()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{field}: 7 counted")), "{error}");
+        }
+        let mut stats = totals();
+        stats["by_domain"]["c"] = json!(1);
+        let error = compare(&stats, &totals()).unwrap_err().to_string();
+        assert!(error.contains("c: 1 counted, nothing sent"), "{error}");
+    }
+}

@@ -1,0 +1,302 @@
+//! `cargo lab bench stream`: from the replay into a chapter, beside what reading the same bytes costs anyway.
+//! Each program is a process of its own, and each row runs again in every round, so that a busy moment of the
+//! machine does not fall on one row alone.
+
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use self::report::Report;
+use super::cassandra::Keyspace;
+use super::load;
+use super::load::Load;
+use super::machine;
+use super::reader;
+use super::replay;
+use super::row::Measured;
+use super::row::median;
+use super::server::Server;
+use crate::chapters;
+use crate::process;
+use crate::services;
+
+/// From the stream into a chapter's statistics, beside what reading the same bytes costs anyway
+///
+/// The rows, from the least work to the most; each adds to the one above:
+///   read       the bytes, with the chapters' HTTP client, looked at for line ends only
+///   parse      and eventsource-stream and serde_json behind it, in the plainest way
+///   watch      the chapter's own client, `ch-N watch > /dev/null`: it survives hostile bytes and can resume
+///   memory     `ch-N serve`, from the first event to the last one counted; its totals must be the replay's truth
+///   cassandra  the same into Cassandra, where one answers, in a keyspace that is dropped afterwards
+///   stats      events at half the rate of `memory`, and meanwhile 2,000 requests of /stats a second
+///   resident   the memory of `ch-N serve` after 2 million events of 300,000 users
+///
+/// Reader and replay are processes of their own. The columns in microseconds are the CPU time that each of them takes
+/// for an event: it depends less on what else the machine does than the rate. One reader reads on one thread, so a
+/// million divided by its microseconds is about what it can reach at most. `elsewhere` is the share of the machine that
+/// was used by anybody else (in the row of Cassandra mostly Cassandra): above a few percent, compare ratios only.
+///
+/// It fails only where totals are wrong or a row does not end, never for being slow.
+///
+///   cargo lab bench stream
+///   cargo lab bench stream --only memory --only read --events 300000 --runs 1
+///   cargo lab services up && cargo lab bench stream --only cassandra
+#[derive(clap::Args, Clone)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// The chapter; the newest one that has these rows where none is given
+    #[arg(long, value_name = "N")]
+    chapter: Option<u8>,
+
+    /// Events of each run
+    #[arg(long, value_name = "N", default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u64).range(10_000..))]
+    events: u64,
+
+    /// Rounds; the table shows medians
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+
+    /// Only this row; may be given several times
+    #[arg(long, value_name = "ROW")]
+    only: Vec<Row>,
+
+    /// Cassandra, where there is one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    cassandra: String,
+
+    /// How long /stats is asked in each round, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+
+    /// Events a second during `stats`, instead of half of what `memory` reached
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub enum Row {
+    Read,
+    Parse,
+    Watch,
+    Memory,
+    Cassandra,
+    Stats,
+    Resident,
+}
+
+/// In the order in which they are measured and shown.
+const ROWS: [Row; 7] = [
+    Row::Read,
+    Row::Parse,
+    Row::Watch,
+    Row::Memory,
+    Row::Cassandra,
+    Row::Stats,
+    Row::Resident,
+];
+
+const REQUESTS_A_SECOND: u32 = 2_000;
+const RESIDENT_EVENTS: u64 = 2_000_000;
+/// So many to draw from that 300,000 are drawn in as many events.
+const RESIDENT_USERS: u32 = 2_000_000;
+
+/// From chapter 5 on the stream goes through a broker: reading it and counting are two programs.
+const LAST_CHAPTER: u8 = 4;
+
+/// What one run of a row gave.
+pub enum Outcome {
+    Throughput(Measured),
+    Stats(StatsUnderLoad),
+    Resident(Resident),
+}
+
+pub struct StatsUnderLoad {
+    pub load: Load,
+    pub asked_events_a_second: u64,
+    pub events_a_second: f64,
+}
+
+pub struct Resident {
+    pub events: u64,
+    pub distinct_users: u64,
+    pub resident_mib: Option<f64>,
+    pub peak_mib: Option<f64>,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    // What runs is dropped with the future, and thereby killed.
+    tokio::select! {
+        ended = measure(options) => ended,
+        _ = terminated.recv() => bail!("ended by SIGTERM"),
+        _ = interrupted.recv() => bail!("ended by Ctrl-C"),
+    }
+}
+
+/// What all runs have in common.
+struct Bench {
+    options: Options,
+    chapter: PathBuf,
+    probe: Option<PathBuf>,
+    deadline: Duration,
+}
+
+async fn measure(options: Options) -> Result<ExitCode> {
+    let number = pick(options.chapter)?;
+    let wanted = |row: &Row| options.only.is_empty() || options.only.contains(row);
+    let rows: Vec<Row> = ROWS.into_iter().filter(wanted).collect();
+    let machine = machine::describe();
+    let probes = rows.iter().any(|row| matches!(row, Row::Read | Row::Parse));
+    let bench = Bench {
+        chapter: process::build(number).await?,
+        probe: match probes {
+            true => Some(process::build_package("lab-probe").await?),
+            false => None,
+        },
+        // A twentieth of the slowest target, and time to start.
+        deadline: Duration::from_secs(60 + options.events.max(RESIDENT_EVENTS) / 2_000),
+        options,
+    };
+    let mut report = Report::new(number, bench.options.events, replay::event_bytes().await?);
+    let has_cassandra = services::cassandra_answers(&bench.options.cassandra).await;
+    for round in 1..=bench.options.runs {
+        for &row in &rows {
+            if let Some(reason) = skipped(row, number, has_cassandra, &bench.options.cassandra) {
+                report.skip(row, reason);
+                continue;
+            }
+            // Memory does not depend on what else the machine does.
+            if row == Row::Resident && round > 1 {
+                continue;
+            }
+            eprint!("round {round} of {}, {row:?} …", bench.options.runs);
+            let outcome = bench.run(row, &report).await;
+            eprintln!("\r{}", report.add(row, outcome));
+        }
+    }
+    report.print(&machine, bench.options.runs)
+}
+
+/// The newest chapter that reads the stream and serves what it has counted in one program.
+fn pick(asked: Option<u8>) -> Result<u8> {
+    let number = match asked {
+        Some(number) => chapters::pick(Some(number))?,
+        None => chapters::pick(None)?.min(LAST_CHAPTER),
+    };
+    if !(2..=LAST_CHAPTER).contains(&number) {
+        bail!(
+            "chapter {number} does not read the stream into its own statistics; 2 to {LAST_CHAPTER} do"
+        );
+    }
+    Ok(number)
+}
+
+fn skipped(row: Row, chapter: u8, has_cassandra: bool, node: &str) -> Option<String> {
+    match row {
+        Row::Read | Row::Parse | Row::Watch => None,
+        _ if chapter < 3 => Some(format!("chapter {chapter} counts nothing")),
+        Row::Cassandra if !has_cassandra => Some(format!(
+            "no Cassandra answers on {node}: `cargo lab services up` starts one"
+        )),
+        _ => None,
+    }
+}
+
+impl Bench {
+    async fn run(&self, row: Row, report: &Report) -> Result<Outcome> {
+        let events = self.options.events;
+        let probe = || self.probe.as_deref().context("lab-probe was not built");
+        let measured = match row {
+            Row::Read => reader::probe(probe()?, "read", events, self.deadline).await?,
+            Row::Parse => reader::probe(probe()?, "parse", events, self.deadline).await?,
+            Row::Watch => reader::watch(&self.chapter, events, self.deadline).await?,
+            Row::Memory => self.memory().await?,
+            Row::Cassandra => self.cassandra(report.runs(row)).await?,
+            Row::Stats => {
+                let reached = report.median_rate(Row::Memory);
+                return Ok(Outcome::Stats(self.stats(reached).await?));
+            }
+            Row::Resident => return Ok(Outcome::Resident(self.resident().await?)),
+        };
+        Ok(Outcome::Throughput(measured))
+    }
+
+    async fn memory(&self) -> Result<Measured> {
+        let mut server = Server::start(&self.chapter, &[("STORAGE", "memory")]).await?;
+        let counted = server.count(reader::USERS, self.options.events, self.deadline);
+        Ok(counted.await?.0)
+    }
+
+    async fn cassandra(&self, run: usize) -> Result<Measured> {
+        let keyspace = Keyspace::new(&self.options.cassandra, run);
+        let store = [
+            ("STORAGE", "cassandra"),
+            ("CASSANDRA_NODES", &keyspace.node),
+            ("CASSANDRA_KEYSPACE", &keyspace.name),
+        ];
+        let counted = async {
+            let mut server = Server::start(&self.chapter, &store).await?;
+            let counted = server.count(reader::USERS, self.options.events, self.deadline);
+            anyhow::Ok(counted.await?.0)
+        };
+        let counted = counted.await;
+        keyspace.drop_it().await?;
+        counted
+    }
+
+    /// `reached` is the rate of `memory`; where that was not asked for, it is measured now.
+    async fn stats(&self, reached: Option<f64>) -> Result<StatsUnderLoad> {
+        let rate = match (self.options.rate, reached) {
+            (Some(rate), _) => rate,
+            (None, Some(reached)) => (reached / 2.0) as u64,
+            (None, None) => (self.memory().await?.events_a_second / 2.0) as u64,
+        };
+        let server = Server::start(&self.chapter, &[("STORAGE", "memory")]).await?;
+        let replay = server.replay(rate, reader::USERS, None).await?;
+        replay.first_event(self.deadline).await?;
+        let plan = load::Plan {
+            authority: server.client.authority().to_owned(),
+            path: "/stats",
+            token: server.token.clone(),
+            requests_a_second: REQUESTS_A_SECOND,
+            time: Duration::from_secs(self.options.seconds),
+        };
+        let before = server.messages().await?;
+        let begun = tokio::time::Instant::now();
+        let load = tokio::time::timeout(self.deadline + plan.time, load::run(&plan))
+            .await
+            .context("the load does not end")??;
+        let counted = server.messages().await? - before;
+        Ok(StatsUnderLoad {
+            load,
+            asked_events_a_second: rate,
+            events_a_second: counted as f64 / begun.elapsed().as_secs_f64(),
+        })
+    }
+
+    async fn resident(&self) -> Result<Resident> {
+        let mut server = Server::start(&self.chapter, &[("STORAGE", "memory")]).await?;
+        let counted = server.count(RESIDENT_USERS, RESIDENT_EVENTS, self.deadline);
+        let (_, stats) = counted.await?;
+        let usage = server.usage();
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        Ok(Resident {
+            events: RESIDENT_EVENTS,
+            distinct_users: stats["distinct_users"].as_u64().unwrap_or_default(),
+            resident_mib: usage.map(|usage| mib(usage.resident_kib)),
+            peak_mib: usage.map(|usage| mib(usage.peak_kib)),
+        })
+    }
+}
