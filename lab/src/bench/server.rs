@@ -9,6 +9,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
@@ -188,16 +189,18 @@ fn compare(stats: &Value, truth: &Value) -> Result<()> {
             continue;
         }
         if let (Some(counted), Some(expected)) = (counted.as_object(), expected.as_object()) {
-            let names = expected.keys().chain(counted.keys());
-            for name in names.filter(|name| counted.get(*name) != expected.get(*name)) {
-                let shown =
-                    |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
-                bail!(
-                    "wrong totals: {field}, {name}: {} counted, {} sent",
-                    shown(counted.get(name)),
-                    shown(expected.get(name))
-                );
-            }
+            let mut names = expected.keys().chain(counted.keys());
+            let name = names.find(|name| counted.get(*name) != expected.get(*name));
+            let shown = |totals: &Map<String, Value>| {
+                let value = name.and_then(|name| totals.get(name));
+                value.map_or("nothing".to_owned(), Value::to_string)
+            };
+            bail!(
+                "wrong totals: {field}, {}: {} counted, {} sent",
+                name.map_or("", String::as_str),
+                shown(counted),
+                shown(expected)
+            );
         }
         bail!("wrong totals: {field}: {counted} counted, {expected} sent");
     }

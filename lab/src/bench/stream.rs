@@ -181,9 +181,9 @@ async fn measure(options: Options) -> Result<ExitCode> {
             if row == Row::Resident && round > 1 {
                 continue;
             }
-            eprint!("round {round} of {}, {row:?} …", bench.options.runs);
             let outcome = bench.run(row, &report).await;
-            eprintln!("\r{}", report.add(row, outcome));
+            let line = report.add(row, outcome);
+            eprintln!("round {round} of {}: {line}", bench.options.runs);
         }
     }
     report.print(&machine, bench.options.runs)

@@ -23,6 +23,7 @@ const CASSANDRA_TARGET: f64 = 40_000.0;
 const STATS_TARGET: Duration = Duration::from_millis(20);
 const RESIDENT_TARGET_MIB: f64 = 120.0;
 
+/// Everything that the rounds gave so far.
 pub struct Report {
     chapter: u8,
     events: u64,
@@ -57,12 +58,12 @@ impl Report {
                     Outcome::Resident(run) => format!("{} MiB", number(run.resident_mib, 0)),
                 };
                 self.outcomes.push((row, outcome));
-                format!("{name:<32}  {line}")
+                format!("{name}, {line}")
             }
             Err(error) => {
                 let line = format!("{error:#}");
                 self.failed.push((row, line.clone()));
-                format!("{name:<32}  FAILED: {line}")
+                format!("{name}, FAILED: {line}")
             }
         }
     }
@@ -115,11 +116,12 @@ impl Report {
     /// The exit status is a failure where a row failed: slow is no failure.
     pub fn print(&self, machine: &[String; 2], runs: u32) -> Result<ExitCode> {
         let head = format!(
-            "{}\n{}\n{} events of {:.0} bytes, medians of {runs} rounds\n",
+            "{}\n{}\n{} events of {:.0} bytes, medians of {runs} round{}\n",
             machine[0],
             machine[1],
             grouped(self.events),
-            self.event_bytes
+            self.event_bytes,
+            if runs == 1 { "" } else { "s" }
         );
         let sections = [
             self.throughput_table(),
@@ -157,10 +159,10 @@ impl Report {
             }
             let measured = Measured::median(&runs);
             let rate = measured.events_a_second;
-            // Of one round each, so that a busy moment falls on both.
-            let ratios = runs.iter().zip(&read);
-            let ratio =
-                median(ratios.map(|(run, read)| run.events_a_second / read.events_a_second));
+            // Of one round each, so that a busy moment falls on both; unless a round failed.
+            let same_rounds = runs.len() == read.len();
+            let ratios = runs.iter().zip(&read).filter(|_| same_rounds);
+            let ratio = median(ratios.map(|(run, of)| run.events_a_second / of.events_a_second));
             let target = match row {
                 Row::Memory => verdict(rate >= MEMORY_TARGET, "140,000"),
                 Row::Cassandra => verdict(rate >= CASSANDRA_TARGET, "40,000"),
