@@ -117,7 +117,9 @@ impl Server {
     }
 
     pub async fn stats(&self) -> Result<Value> {
-        let answer = self.client.get_with_token("/stats", &self.token).await?;
+        // On a connection of its own: a kept one that was idle for 10 s may be closed just when it is used again.
+        let client = Client::new(self.client.base());
+        let answer = client.get_with_token("/stats", &self.token).await?;
         ensure!(
             answer.status == 200,
             "/stats answers {}: {}",
