@@ -57,7 +57,10 @@ async fn write(stdout: &mut Stdout, lines: &str) -> io::Result<()> {
 
 /// Nothing can be done about a closed stderr.
 fn report(counters: &Counters, resume: &Resume) {
-    let _ = writeln!(io::stderr(), "{counters}\ngo on with: --resume '{resume}'");
+    let _ = writeln!(io::stderr(), "{counters}");
+    if resume.last_event_id.is_some() {
+        let _ = writeln!(io::stderr(), "go on with: --resume '{resume}'");
+    }
 }
 
 /// Time, domain, user, `bot` or `human`, title, separated by tabs; `-` stands for what the event does not have.

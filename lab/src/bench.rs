@@ -14,7 +14,7 @@ mod usage;
 
 use std::process::ExitCode;
 
-/// Measure a chapter, beside what the same work costs at least.
+/// Measures a chapter, beside what the same work costs at least
 ///
 ///   cargo lab bench stream            reading, parsing, counting; /stats meanwhile; memory
 #[derive(clap::Args)]

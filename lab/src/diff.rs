@@ -22,7 +22,7 @@ use crate::diff::step::Step;
 use crate::diff::unified::Printer;
 use crate::terminal;
 
-/// Compare two chapters: files, line counts, carry-over, then the difference itself.
+/// Compares two chapters: files, line counts, carry-over, then the difference itself
 ///
 /// Carry-over is the share of A's lines that live on in B. Blank lines, READMEs and lock files do not count, and
 /// a chapter's own number (`ch-1`, `ch_1`) is no difference. Files that git ignores are no part of a chapter.

@@ -12,7 +12,7 @@ use crate::doctor::finding::Finding;
 use crate::doctor::finding::Mark;
 use crate::terminal;
 
-/// Look at this machine: what each chapter needs, and the command that mends what is missing.
+/// Looks at this machine: what each chapter needs, and the command that mends what is missing
 ///
 /// A line each: `✓` is there, `!` is missing for a later chapter or needs attention, `✗` is missing for the first
 /// chapters. The exit status is 0 unless there is a `✗`. Example:

@@ -18,7 +18,7 @@ use crate::drift::table::Row;
 use crate::drift::table::TABLE;
 use crate::terminal;
 
-/// Check that chapters differ only where they are meant to, and that their READMEs say where.
+/// Checks that chapters differ only where they are meant to, and that their READMEs say where
 ///
 /// Fails when
 /// - a Rust file breaks its row in the file table: a file marked `=` differs from the chapter before, one marked C

@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// The kernel closes the sockets of a large process some time after its end.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// Start, end or show the services that chapters need: Cassandra, without Docker.
+/// Starts, ends or shows the services that chapters need: Cassandra, without Docker
 ///
 /// A service needs Java 17, and Maven the first time, which fetches its jars. Everything is kept in
 /// target/services/: the jars, the configuration, the log, and the data, which outlives a restart.
