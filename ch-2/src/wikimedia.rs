@@ -53,8 +53,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Frames are handed from task to task in slices, and so many slices may wait: 100 frames in all, each under 1 MiB.
-const SLICE: usize = 16;
+/// Frames are handed from task to task in slices of what has arrived, and so many slices may wait. Smaller ones cost
+/// more waking than they save waiting.
+const SLICE: usize = 64;
 const QUEUE: usize = 4;
 
 /// The longest `Retry-After` that is believed.
