@@ -1,5 +1,5 @@
-//! Reads the stream into the store. While a write fails nothing is read: the stream waits, and goes on where the
-//! store stands.
+//! Reads the stream into the store. While a write fails a bounded queue fills, and then reading waits; after a
+//! restart it goes on where the store stands.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::info;
 use tracing::warn;
 
@@ -80,10 +81,11 @@ impl CassandraStats {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let mut wait = Duration::from_millis(500);
         loop {
-            let error = match timeout(ATTEMPT_TIMEOUT, Self::try_open(config)).await {
+            let attempt = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+            let error = match timeout_at(attempt, Self::try_open(config)).await {
                 Ok(Ok(store)) => return Ok(store),
                 Ok(Err(error)) => error,
-                Err(_) => anyhow!("no answer within {ATTEMPT_TIMEOUT:?}"),
+                Err(_) => anyhow!("no answer in time"),
             };
             if Instant::now() + wait > deadline {
                 let seconds = OPEN_TIMEOUT.as_secs();
