@@ -156,6 +156,25 @@ async fn refusals_are_waited_out_for_as_long_as_they_say() {
     );
 }
 
+#[tokio::test]
+async fn retry_after_0_does_not_switch_the_back_off_off() {
+    let at_once = || {
+        let after = [(header::RETRY_AFTER, "0")];
+        (StatusCode::SERVICE_UNAVAILABLE, after).into_response()
+    };
+    let mut answers: Vec<Answer> = std::iter::repeat_with(at_once).take(8).collect();
+    answers.push(sse(frame(1, "a")));
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    assert_eq!(read(answers, 1).await.0, ["a"]);
+    // Half of 0.2 s, doubled seven times, is the least that the eight waits add up to.
+    assert!(
+        started.elapsed() >= Duration::from_secs(25),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
 #[test]
 fn back_off_grows_to_its_limit() {
     let mut reader = Reader {
