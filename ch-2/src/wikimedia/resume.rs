@@ -19,28 +19,17 @@ const SEEN_LIMIT: usize = 200;
 /// The longest `id:` that is taken, in bytes. The stream's own have about 150.
 const EVENT_ID_LIMIT: usize = 4 * 1024;
 
-/// A place in the stream. The stream goes on with the first event that is not older than the timestamp in
-/// `last_event_id`, in milliseconds, so that one comes again; `seen` tells what of the rest has been read already.
+/// A place in the stream, cheap to clone. The stream goes on with the first event that is not older than the timestamp
+/// in `last_event_id`, in milliseconds, so that one comes again; `seen` tells what of the rest has been read already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resume {
     /// The newest `id:`, to be sent as `Last-Event-ID`: a JSON array of topics and timestamps.
-    pub last_event_id: Option<String>,
+    pub last_event_id: Option<Arc<str>>,
     /// The `meta.id`s read from that event on: those of its millisecond, and stragglers that are older.
-    seen: Vec<String>,
+    seen: Vec<Arc<str>>,
 }
 
 impl Resume {
-    /// Moves on past an event of `meta.id` `id` that the stream gave with `event_id`.
-    fn advance(&mut self, event_id: &str, id: Option<&str>) {
-        let (old, new) = (self.timestamp(), timestamp(event_id));
-        // Going back to a straggler's time would bring back all that has been read since then.
-        if new > old || new.is_none() || self.seen.len() >= SEEN_LIMIT {
-            self.last_event_id = Some(event_id.to_owned());
-            self.seen.clear();
-        }
-        self.seen.extend(id.map(str::to_owned));
-    }
-
     fn timestamp(&self) -> Option<u64> {
         timestamp(self.last_event_id.as_deref()?)
     }
@@ -59,7 +48,7 @@ impl FromStr for Resume {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if usable(text) {
             return Ok(Self {
-                last_event_id: Some(text.to_owned()),
+                last_event_id: Some(text.into()),
                 seen: Vec::new(),
             });
         }
@@ -89,6 +78,8 @@ fn timestamp(event_id: &str) -> Option<u64> {
 /// The reader's place while it reads: a `Resume`, and the ids of the last events beside it.
 pub struct Place {
     resume: Resume,
+    /// The timestamp in its `last_event_id`.
+    newest: Option<u64>,
     ids: HashSet<Arc<str>>,
     order: VecDeque<Arc<str>>,
 }
@@ -96,12 +87,13 @@ pub struct Place {
 impl Place {
     pub fn new(resume: Resume) -> Self {
         let mut place = Self {
+            newest: resume.timestamp(),
             resume,
             ids: HashSet::new(),
             order: VecDeque::new(),
         };
         for id in place.resume.seen.clone() {
-            place.remember(&id);
+            place.remember(id);
         }
         place
     }
@@ -112,18 +104,33 @@ impl Place {
 
     /// Moves past an event; `false` where its `meta.id` has been read before.
     pub fn advance(&mut self, event_id: &str, id: Option<&str>) -> bool {
-        if id.is_some_and(|id| !self.remember(id)) {
+        let id: Option<Arc<str>> = id.map(Into::into);
+        if id.clone().is_some_and(|id| !self.remember(id)) {
             return false;
         }
         if usable(event_id) {
-            self.resume.advance(event_id, id);
+            self.move_on(event_id, id);
         }
         true
     }
 
+    fn move_on(&mut self, event_id: &str, id: Option<Arc<str>>) {
+        let time = timestamp(event_id);
+        let Resume {
+            last_event_id,
+            seen,
+        } = &mut self.resume;
+        // Going back to a straggler's time would bring back all that has been read since then.
+        if time > self.newest || time.is_none() || seen.len() >= SEEN_LIMIT {
+            *last_event_id = Some(event_id.into());
+            self.newest = time;
+            seen.clear();
+        }
+        seen.extend(id);
+    }
+
     /// `false` where it is known already.
-    fn remember(&mut self, id: &str) -> bool {
-        let id: Arc<str> = id.into();
+    fn remember(&mut self, id: Arc<str>) -> bool {
         if !self.ids.insert(id.clone()) {
             return false;
         }
@@ -196,7 +203,7 @@ mod tests {
     fn event_without_an_id_line_leaves_the_place() {
         let mut place = Place::new(at(3).parse().unwrap());
         assert!(place.advance("", Some("a")));
-        assert_eq!(place.resume().last_event_id, Some(at(3)));
+        assert_eq!(place.resume().last_event_id, Some(at(3).into()));
     }
 
     #[test]
@@ -231,7 +238,7 @@ mod tests {
             &long,
         ] {
             place.advance(id, None);
-            assert_eq!(place.resume().last_event_id, Some(at(3)), "{id}");
+            assert_eq!(place.resume().last_event_id, Some(at(3).into()), "{id}");
         }
     }
 
