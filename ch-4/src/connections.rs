@@ -1,0 +1,100 @@
+//! The accept loop: what axum's own leaves open to a client that never ends its request, or opens connections
+//! without end. http.rs hands it the listener.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::extract::Request;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustix::process::Resource;
+use rustix::process::getrlimit;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::debug;
+use tracing::error;
+
+/// From the first moment of a connection, or the end of its last request, to the end of the next request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that has taken nothing of its answer for so long is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request's head may have so many bytes.
+const HEADER_LIMIT: usize = 16 * 1024;
+
+/// At most so many connections are open; others wait in the kernel until one closes.
+const CONNECTION_LIMIT: u64 = 1000;
+
+/// Files that are left for the store, the stream and the logs.
+const OTHER_FILES: u64 = 64;
+
+/// Accept fails when the system is short of files or memory. What helps then is a while.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// Accepts until shutdown, then waits for the requests that have begun.
+pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_LIMIT);
+    let places = Arc::new(Semaphore::new(limit()));
+    let open = GracefulShutdown::new();
+    while let Some((stream, client, place)) = shutdown
+        .run_until_cancelled(accept(&listener, &places))
+        .await
+    {
+        let app = app.clone();
+        let service = service_fn(move |mut request: Request<_>| {
+            request.extensions_mut().insert(ConnectInfo(client));
+            app.clone().oneshot(request.map(Body::new))
+        });
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream
+            .as_mut()
+            .set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%client, %error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    open.shutdown().await;
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, Place) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            continue; // Only a closed semaphore refuses, and nothing closes this one.
+        };
+        match listener.accept().await {
+            Ok((stream, client)) => return (stream, client, place),
+            Err(error) => error!(%error, "cannot accept a connection"),
+        }
+        sleep(ACCEPT_RETRY).await;
+    }
+}
+
+/// Fewer where the process may not open so many files.
+fn limit() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = files.saturating_sub(OTHER_FILES).clamp(1, CONNECTION_LIMIT);
+    usize::try_from(limit).unwrap_or(1)
+}
