@@ -77,13 +77,28 @@ fn fields<'a, const N: usize>(
     json: &'a str,
     names: [&str; N],
 ) -> Option<[Option<&'a RawValue>; N]> {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let found = Fields(&names).deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
-    Some(found)
+    let read = |keys| {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let found = Fields(&names, keys).deserialize(&mut deserializer).ok()?;
+        deserializer.end().ok()?;
+        Some(found)
+    };
+    // Half of a surrogate pair in a key is JSON, but no text. Keys read as bytes may hold it, and also control
+    // characters, which JSON forbids. The usual event does not come so far, and text is the quicker way.
+    read(Keys::Text).or_else(|| {
+        serde_json::from_str::<IgnoredAny>(json).ok()?;
+        read(Keys::Bytes)
+    })
 }
 
-struct Fields<'n, const N: usize>(&'n [&'n str; N]);
+/// What the keys of an object are read as.
+#[derive(Clone, Copy)]
+enum Keys {
+    Text,
+    Bytes,
+}
+
+struct Fields<'n, const N: usize>(&'n [&'n str; N], Keys);
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, N> {
     type Value = [Option<&'de RawValue>; N];
@@ -102,7 +117,7 @@ impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; N];
-        while let Some(position) = map.next_key_seed(Name(self.0))? {
+        while let Some(position) = map.next_key_seed(Name(self.0, self.1))? {
             match position {
                 Some(position) => found[position] = Some(map.next_value()?),
                 None => _ = map.next_value::<IgnoredAny>()?,
@@ -113,13 +128,16 @@ impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
 }
 
 /// A key of the object, as its position among the names that are looked for.
-struct Name<'n>(&'n [&'n str]);
+struct Name<'n>(&'n [&'n str], Keys);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+        match self.1 {
+            Keys::Text => deserializer.deserialize_str(self),
+            Keys::Bytes => deserializer.deserialize_bytes(self),
+        }
     }
 }
 
@@ -132,6 +150,10 @@ impl Visitor<'_> for Name<'_> {
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
         Ok(self.0.iter().position(|name| *name == key))
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| name.as_bytes() == key))
     }
 }
 
@@ -274,6 +296,10 @@ mod tests {
             "<html>",
             "{'a':1}",
             "{\"user\":\"\u{1}\"}",
+            "{\"\u{1}\":1}",
+            "{\"\\ud8\":1}",
+            "{\"\\x\":1}",
+            "{1:1}",
         ] {
             assert_eq!(parse(data), Parsed::Rejected, "{data}");
         }
@@ -287,6 +313,12 @@ mod tests {
         );
         assert_eq!(event_of(r#"{"us\u0065r":"a"}"#).user.as_deref(), Some("a"));
         assert_eq!(event_of(r#"{"user":"\ud800"}"#).user, None);
+        for key in [r"\ud800", r"\udc00 \u0001", r"\ud800\u0041", r"user\ud800"] {
+            let json = format!(r#"{{"{key}":1,"meta":{{"{key}":2,"id":"7"}} , "user" :"a"}}"#);
+            let event = event_of(&json);
+            assert_eq!(event.user.as_deref(), Some("a"), "{json}");
+            assert_eq!(event.id.as_deref(), Some("7"), "{json}");
+        }
         let deep = format!(
             "{{\"x\":{}{},\"user\":\"a\"}}",
             "[".repeat(5000),
