@@ -46,11 +46,21 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Accepts until shutdown, then waits for the requests that have begun.
 pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationToken) {
+    serve_at_most(limit(), listener, app, shutdown).await;
+}
+
+/// `limit` is the number of connections that are open at once.
+async fn serve_at_most(
+    limit: usize,
+    listener: TcpListener,
+    app: Router,
+    shutdown: &CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_LIMIT);
-    let places = Arc::new(Semaphore::new(limit()));
+    let places = Arc::new(Semaphore::new(limit));
     let open = GracefulShutdown::new();
     while let Some((stream, client, place)) = shutdown
         .run_until_cancelled(accept(&listener, &places))
@@ -97,4 +107,57 @@ fn limit() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let limit = files.saturating_sub(OTHER_FILES).clamp(1, CONNECTION_LIMIT);
     usize::try_from(limit).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn ask(server: SocketAddr, path: &str) -> TcpStream {
+        let mut client = TcpStream::connect(server).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        client
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_does_not_read_its_answer_gives_its_place_back() {
+        let gone = CancellationToken::new();
+        let was_there = gone.clone();
+        let endless = async move || {
+            let guard = was_there.drop_guard();
+            Body::from_stream(stream::repeat_with(move || {
+                let _whole = &guard;
+                io::Result::Ok(&[b'x'; 8192][..])
+            }))
+        };
+        let app = Router::new()
+            .route("/endless", get(endless))
+            .route("/gone", get(async move || gone.is_cancelled().to_string()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone().drop_guard();
+        let client = async {
+            let not_read = ask(server, "/endless").await;
+            let mut waits = ask(server, "/gone").await;
+            let mut answer = String::new();
+            let read = waits.read_to_string(&mut answer);
+            timeout(3 * WRITE_TIMEOUT, read)
+                .await
+                .expect("the place is still taken")
+                .unwrap();
+            assert!(answer.ends_with("\r\n\r\ntrue"), "{answer}");
+            drop((not_read, stop));
+        };
+        tokio::join!(client, serve_at_most(1, listener, app, &shutdown));
+    }
 }
