@@ -24,7 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Nobody answers, or the answer is not 200.
 pub fn run(config: &config::Healthcheck) -> Result<()> {
     let address = reachable(config.http_addr);
-    let status = status_line(address).with_context(|| format!("{address} does not answer"))?;
+    let status =
+        status_line(address, TIMEOUT).with_context(|| format!("{address} does not answer"))?;
     ensure!(
         status.split(' ').nth(1) == Some("200"),
         "{address} answered {status:?}"
@@ -32,10 +33,10 @@ pub fn run(config: &config::Healthcheck) -> Result<()> {
     Ok(())
 }
 
-fn status_line(address: SocketAddr) -> Result<String> {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    connection.set_write_timeout(Some(TIMEOUT))?;
+fn status_line(address: SocketAddr, timeout: Duration) -> Result<String> {
+    let deadline = Instant::now() + timeout;
+    let mut connection = TcpStream::connect_timeout(&address, timeout)?;
+    connection.set_write_timeout(Some(timeout))?;
     write!(
         connection,
         "GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
@@ -44,7 +45,7 @@ fn status_line(address: SocketAddr) -> Result<String> {
     let mut length = 0;
     while length < head.len() && !head[..length].contains(&b'\r') {
         let left = deadline.saturating_duration_since(Instant::now());
-        ensure!(!left.is_zero(), "no answer within {TIMEOUT:?}");
+        ensure!(!left.is_zero(), "no answer within {timeout:?}");
         connection.set_read_timeout(Some(left))?;
         match connection.read(&mut head[length..])? {
             0 => break,
@@ -92,6 +93,25 @@ mod tests {
         check_against("HTTP/1.1 200 OK\r\n\r\n").unwrap();
         assert!(check_against("HTTP/1.1 503 Service Unavailable\r\n\r\n").is_err());
         assert!(check_against("SSH-2.0-OpenSSH_9.2\r\n").is_err());
+    }
+
+    /// The 64 bytes that are looked at would take more than a second to come, each of them well in time.
+    #[test]
+    fn answer_that_drips_is_given_up_at_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let line = "HTTP/1.1 200 OK".bytes().chain(std::iter::repeat(b' '));
+            line.take_while(|&byte| {
+                std::thread::sleep(Duration::from_millis(20));
+                connection.write_all(&[byte]).is_ok()
+            })
+            .count()
+        });
+        let answer = status_line(address, Duration::from_millis(200));
+        assert!(answer.is_err(), "{answer:?}");
+        server.join().unwrap();
     }
 
     #[test]
