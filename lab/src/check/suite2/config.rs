@@ -79,6 +79,13 @@ pub const CHECKS: &[Check] = &[
         ..PROCESS
     },
     Check {
+        name: "a NUL byte in .env is refused in one line",
+        expected: "a non-zero exit status and one line on stderr with the file's name, without a panic",
+        hint: "no environment can hold a NUL: look for one before the file's variables are set, which may throw or panic",
+        run: |subject| Box::pin(nul_in_file(subject)),
+        ..PROCESS
+    },
+    Check {
         name: ".env in the working directory is read",
         expected: "GET /status answers on the HTTP_ADDR of .env",
         hint: "load .env before the configuration is read",
@@ -183,6 +190,25 @@ async fn malformed_file(subject: &Subject) -> Result<()> {
         !said.contains("never-closed"),
         "the message shows the file's content: {said}"
     );
+    Ok(())
+}
+
+async fn nul_in_file(subject: &Subject) -> Result<()> {
+    let folder = Folder::new()?;
+    // One that nothing else sets: a file's variable that is set already need not reach the environment.
+    let text = "LOG_FORMAT=text\nUSER_AGENT=nul\0/1.0\n";
+    folder.write(".env", text)?;
+    subject
+        .refuses_in_one_line("watch", &[".env"], |program| program.folder(folder.path()))
+        .await
+        .context(".env")?;
+    let path = folder.write("other.conf", text)?;
+    subject
+        .refuses_in_one_line("watch", &["other.conf"], |program| {
+            program.env("CONFIG_FILE", path)
+        })
+        .await
+        .context("CONFIG_FILE")?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What `watch` prints, when it ends, and how.
 
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -8,20 +9,20 @@ use anyhow::ensure;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
+use tokio::process::ChildStdout;
 
 use super::super::runner::Check;
 use super::super::runner::PROCESS;
 use super::super::stream::Reply;
-use super::super::stream::Stream;
 use super::super::stream::block;
 use super::super::stream::change;
 use super::super::stream::events;
-use super::super::subject::Folder;
 use super::super::subject::SOON;
 use super::super::subject::STOP;
 use super::super::subject::Subject;
 use super::watched;
 use crate::process;
+use crate::process::Process;
 use crate::process::Signal;
 use crate::process::describe;
 
@@ -76,6 +77,13 @@ pub const CHECKS: &[Check] = &[
         ..PROCESS
     },
     Check {
+        name: "SIGTERM ends watch while nobody reads its stdout",
+        expected: "exit status 0 within 10 s while stdout is a full pipe, as in `watch | less`",
+        hint: "a write to a full pipe blocks its thread: write from a thread that the shutdown does not wait for",
+        run: |subject| Box::pin(ends_with_full_pipe(subject)),
+        ..PROCESS
+    },
+    Check {
         name: "SIGTERM ends watch while it waits before a reconnect",
         expected: "exit status 0 within 10 s although the stream said Retry-After: 600",
         hint: "the sleep of a back-off must end on shutdown too",
@@ -120,13 +128,8 @@ async fn at_once(subject: &Subject) -> Result<()> {
 
 async fn closed_pipe(subject: &Subject) -> Result<()> {
     // More than a pipe holds, so that it must be written to after it was closed.
-    let stream = Stream::start(vec![Reply::hold(events(0..3000))]).await?;
-    let folder = Folder::new()?;
-    let program = subject
-        .program()?
-        .folder(folder.path())
-        .env("WIKIPEDIA_STREAM_URL", stream.url());
-    let mut process = program.args(["watch"]).start_with_open_stdout()?;
+    let mut running = watched::start_unread(subject, vec![Reply::hold(events(0..3000))]).await?;
+    let process = &mut running.process;
     let mut stdout = BufReader::new(process.take_stdout().context("no stdout")?);
     let mut line = String::new();
     tokio::time::timeout(SOON, stdout.read_line(&mut line))
@@ -171,6 +174,37 @@ async fn ends(subject: &Subject, signal: Signal) -> Result<()> {
     let mut running = watched::start(subject, vec![Reply::hold(events(0..3))], &[]).await?;
     running.process.stdout.wait_for_count(3, SOON).await?;
     ends_on(&mut running, signal).await
+}
+
+async fn ends_with_full_pipe(subject: &Subject) -> Result<()> {
+    // Several times what a pipe holds.
+    let mut running = watched::start_unread(subject, vec![Reply::hold(events(0..10_000))]).await?;
+    let stdout = running.process.take_stdout().context("no stdout")?;
+    wait_until_full(&stdout, &running.process).await?;
+    ends_on(&mut running, Signal::TERM).await?;
+    drop(stdout);
+    Ok(())
+}
+
+/// Until what waits in the pipe has not grown for half a second. How much a pipe holds differs between systems.
+async fn wait_until_full(stdout: &ChildStdout, process: &Process) -> Result<()> {
+    const STILL: Duration = Duration::from_millis(500);
+    let start = Instant::now();
+    let (mut waiting, mut since) = (0, start);
+    while waiting == 0 || since.elapsed() < STILL {
+        let now = rustix::io::ioctl_fionread(stdout).context("cannot ask how full stdout is")?;
+        if now != waiting {
+            (waiting, since) = (now, Instant::now());
+        }
+        ensure!(
+            start.elapsed() < SOON,
+            "{waiting} bytes on stdout after {} s; stderr:\n{}",
+            SOON.as_secs(),
+            process::tail(&process.stderr.lines())
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 async fn ends_in_back_off(subject: &Subject) -> Result<()> {

@@ -45,13 +45,27 @@ pub async fn start_with(
     arguments: &[&str],
     change: impl FnOnce(Program) -> Program,
 ) -> Result<Running> {
+    let start = |program: Program| change(program.args(arguments)).start();
+    start_as(subject, replies, start).await
+}
+
+/// Starts `watch` with a stdout that nobody reads.
+pub async fn start_unread(subject: &Subject, replies: Vec<Reply>) -> Result<Running> {
+    start_as(subject, replies, |program| program.start_with_open_stdout()).await
+}
+
+async fn start_as(
+    subject: &Subject,
+    replies: Vec<Reply>,
+    start: impl FnOnce(Program) -> Result<Process>,
+) -> Result<Running> {
     let stream = Stream::start(replies).await?;
     let folder = Folder::new()?;
     let program = subject
         .program()?
         .folder(folder.path())
         .env("WIKIPEDIA_STREAM_URL", stream.url());
-    let process = change(program.args(["watch"]).args(arguments)).start()?;
+    let process = start(program.args(["watch"]))?;
     Ok(Running {
         process,
         stream,
