@@ -1,10 +1,11 @@
 //! `cargo lab drift`: keeps the steps between chapters as small as they are promised to be, and the READMEs true.
-//! Three rules, a module each: the file table, no chapter named in code, the README's list of changes.
+//! A module a rule: the file table, no chapter named in code, the README's list of changes, the workflows.
 
 mod marks;
 mod names;
 mod readme;
 mod table;
+mod workflows;
 
 use std::fmt;
 use std::path::Path;
@@ -24,7 +25,8 @@ use crate::terminal;
 /// - a Rust file breaks its row in the file table: a file marked `=` differs from the chapter before, one marked C
 ///   does not, one marked N was there, or one is not in the table;
 /// - a Rust file names a chapter;
-/// - the table "What changed" of a chapter's README is not what `cargo lab diff` says.
+/// - the table "What changed" of a chapter's README is not what `cargo lab diff` says;
+/// - a workflow lacks a step, a chapter lacks its caller, an action is not pinned by its hash.
 ///
 /// Each violation is a line: file, what is wrong, what to do. Example:
 ///   cargo lab drift
@@ -46,7 +48,8 @@ impl fmt::Display for Violation {
 
 pub fn run(_options: &Options) -> Result<ExitCode> {
     let all = chapters::all()?;
-    let violations = violations(&chapters::root(), &all, TABLE)?;
+    let mut violations = violations(&chapters::root(), &all, TABLE)?;
+    violations.extend(workflows::check(&chapters::root(), &all)?);
     terminal::print(|out| {
         for violation in &violations {
             writeln!(out, "{violation}")?;

@@ -4,7 +4,9 @@
 mod bench;
 mod chapters;
 mod check;
+mod ci;
 mod client;
+mod coverage;
 mod diff;
 mod doctor;
 mod drift;
@@ -37,6 +39,8 @@ enum Command {
     Check(check::Options),
     Diff(diff::Options),
     Drift(drift::Options),
+    Ci(ci::Options),
+    Coverage(coverage::Options),
     Replay(Box<replay::Options>),
     Services(services::Options),
     Doctor(doctor::Options),
@@ -50,6 +54,8 @@ async fn main() -> ExitCode {
         Command::Check(options) => check::run(options).await,
         Command::Diff(options) => diff::run(&options),
         Command::Drift(options) => drift::run(&options),
+        Command::Ci(options) => ci::run(&options).await,
+        Command::Coverage(options) => coverage::run(&options).await,
         Command::Replay(options) => replay::run(*options).await,
         Command::Services(options) => services::run(options).await,
         Command::Doctor(options) => doctor::run(&options).await,
