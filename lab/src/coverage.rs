@@ -45,7 +45,7 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     }
     let folder = services::target().join("coverage").join(&chapter);
     // What an earlier run counted would count again.
-    llvm_cov(["clean", "--workspace", "--profraw-only"]).await?;
+    llvm_cov(["clean", "--profraw-only"]).await?;
     let cassandra = services::cassandra_answers(need::first_node()).await;
     let mut test = vec!["--no-report", "--locked", "--package", &chapter];
     if cassandra {

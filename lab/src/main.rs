@@ -13,6 +13,7 @@ mod drift;
 mod ports;
 mod process;
 mod replay;
+mod sbom;
 #[cfg(test)]
 mod scratch;
 mod screen;
@@ -41,6 +42,7 @@ enum Command {
     Drift(drift::Options),
     Ci(ci::Options),
     Coverage(coverage::Options),
+    Sbom(sbom::Options),
     Replay(Box<replay::Options>),
     Services(services::Options),
     Doctor(doctor::Options),
@@ -56,6 +58,7 @@ async fn main() -> ExitCode {
         Command::Drift(options) => drift::run(&options),
         Command::Ci(options) => ci::run(&options).await,
         Command::Coverage(options) => coverage::run(&options).await,
+        Command::Sbom(options) => sbom::run(&options).await,
         Command::Replay(options) => replay::run(*options).await,
         Command::Services(options) => services::run(options).await,
         Command::Doctor(options) => doctor::run(&options).await,

@@ -35,7 +35,7 @@ impl Report {
 
     pub fn head(&self) {
         print(&format!(
-            "the steps of {}, with CHAPTER={}\n",
+            "the steps of {}, with CHAPTER={}; --list shows those that only GitHub runs too\n",
             workflow::CHAPTER,
             self.chapter
         ));
