@@ -3,6 +3,8 @@
 
 pub mod need;
 mod report;
+#[cfg(test)]
+mod script_tests;
 pub mod steps;
 pub mod workflow;
 
