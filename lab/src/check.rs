@@ -9,6 +9,7 @@ pub mod subject;
 mod suite1;
 mod suite2;
 mod suite3;
+mod suite4;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use tokio::signal::unix::signal;
 
 use self::report::Report;
 use self::runner::Check;
+use self::runner::Needs;
 use self::subject::Subject;
 use crate::chapters;
 use crate::process;
@@ -34,11 +36,15 @@ use crate::process::Program;
 /// beforehand: signals go to what you name, and a wrapper such as `cargo run` keeps them to itself. It runs in an
 /// empty directory, so arguments that name a file here are made absolute.
 ///
+/// With --image, the program inside that Docker image is checked, and then the image itself, whatever N is. It runs
+/// with this machine's network, so Docker must run on this very machine.
+///
 ///   cargo lab check 1
 ///   cargo lab check 2 --only healthcheck
 ///   cargo lab check 3 -- ./my-server
 ///   cargo lab check 2 -- python3 server.py
 ///   cargo lab check 1 --url http://127.0.0.1:7000
+///   cargo lab check 4 --image ch-4
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
@@ -48,6 +54,10 @@ pub struct Options {
     /// Check a server that already runs at this URL; what needs the process is listed as skipped
     #[arg(long, conflicts_with = "command", value_name = "URL")]
     url: Option<String>,
+
+    /// Check the program inside this Docker image, and the image; build it beforehand
+    #[arg(long, conflicts_with_all = ["command", "url"], value_name = "NAME")]
+    image: Option<String>,
 
     /// Only the checks whose name contains this, in any case; may be given more than once
     #[arg(long, value_name = "NAME")]
@@ -99,13 +109,14 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 }
 
 async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<ExitCode> {
-    let subject = match &options.url {
-        Some(url) => Subject::at(options.chapter, url)?,
-        None if options.command.is_empty() => {
+    let subject = match (&options.url, &options.image) {
+        (Some(url), _) => Subject::at(options.chapter, url)?,
+        (None, Some(image)) => Subject::in_image(options.chapter, image).await?,
+        (None, None) if options.command.is_empty() => {
             let binary = process::build(chapters::pick(Some(options.chapter))?).await?;
             Subject::new(options.chapter, Program::new([binary])).await?
         }
-        None => Subject::new(options.chapter, Program::new(&options.command)).await?,
+        (None, None) => Subject::new(options.chapter, Program::new(&options.command)).await?,
     };
     let subject = subject.with_cassandra(&options.cassandra).await;
     Ok(examine(options, checks, &subject).await.finish())
@@ -126,10 +137,11 @@ async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &S
 
 /// The checks that were asked for, each with its suite.
 fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
-    let suites: [(u8, Vec<&'static Check>); 3] = [
+    let suites: [(u8, Vec<&'static Check>); 4] = [
         (1, suite1::checks()),
         (2, suite2::checks()),
         (3, suite3::checks()),
+        (4, suite4::checks()),
     ];
     let last = suites.len();
     if options.chapter == 0
@@ -145,9 +157,10 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
         .map(|name| name.to_lowercase())
         .collect();
     let wanted = |suite: u8, check: &Check| {
-        options
-            .suite
-            .map_or(suite <= options.chapter, |only| only == suite)
+        // An image has to be a good one in whichever chapter it is given.
+        let promised =
+            suite <= options.chapter || (options.image.is_some() && check.needs == Needs::Image);
+        options.suite.map_or(promised, |only| only == suite)
             && check
                 .changed_in
                 .is_none_or(|(chapter, _)| options.chapter < chapter)

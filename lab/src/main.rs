@@ -8,6 +8,7 @@ mod ci;
 mod client;
 mod coverage;
 mod diff;
+mod docker;
 mod doctor;
 mod drift;
 mod ports;

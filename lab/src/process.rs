@@ -24,6 +24,7 @@ use tokio::process::Command;
 
 pub use self::output::Output;
 use crate::chapters;
+use crate::docker::Container;
 
 /// What a program must not inherit from the shell that lab was started in: the variables of design's table, and
 /// those that change what a panic or an error prints.
@@ -94,6 +95,7 @@ pub async fn build_package(name: &str) -> Result<PathBuf> {
 #[derive(Clone, Debug)]
 pub struct Program {
     command: Vec<OsString>,
+    image: Option<String>,
     environment: Vec<(String, String)>,
     folder: Option<PathBuf>,
     kept_lines: usize,
@@ -116,9 +118,19 @@ impl Program {
         let command = words.map(|(position, word)| here(position, word)).collect();
         Self {
             command,
+            image: None,
             environment: Vec::new(),
             folder: None,
             kept_lines: 1_000_000,
+        }
+    }
+
+    /// The program of a Docker image. It runs in a container with this machine's network, its folder and its variables,
+    /// on a read-only file system and without capabilities; `docker run` passes its signals and streams on.
+    pub fn in_image(image: impl Into<String>) -> Self {
+        Self {
+            image: Some(image.into()),
+            ..Self::new([] as [OsString; 0])
         }
     }
 
@@ -166,17 +178,25 @@ impl Program {
 
     /// Starts the program; its stdout is the caller's, see `Process::take_stdout`.
     pub fn start_with_open_stdout(&self) -> Result<Process> {
-        let (program, arguments) = self
-            .command
-            .split_first()
-            .context("there is no command to run")?;
-        let mut command = Command::new(program);
-        for name in OURS {
-            command.env_remove(name);
-        }
+        let container = self.image.is_some().then(Container::new);
+        let mut command = match (&self.image, &container) {
+            (Some(image), Some(container)) => self.docker_run(
+                container,
+                image,
+                &["--rm", "--interactive", "--no-healthcheck"],
+            ),
+            _ => {
+                let (program, arguments) = self
+                    .command
+                    .split_first()
+                    .context("there is no command to run")?;
+                let mut command = Command::new(program);
+                command.args(arguments);
+                command
+            }
+        };
+        self.set_environment(&mut command);
         command
-            .args(arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -186,9 +206,10 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut child = command.spawn().with_context(|| {
+            let program = command.as_std().get_program();
+            format!("cannot start {}", program.display())
+        })?;
         let stderr = child
             .stderr
             .take()
@@ -198,9 +219,42 @@ impl Program {
             child,
             pid: pid.context("the program has no process id")?,
             ended: None,
+            container,
             stdout: Output::default(),
             stderr: stderr.unwrap_or_default(),
         })
+    }
+
+    /// Starts the image's own command in the background, health checks and all, as an operator would.
+    pub async fn start_detached(&self) -> Result<Container> {
+        let image = self.image.as_deref().context("there is no image to run")?;
+        let container = Container::new();
+        let mut command = self.docker_run(&container, image, &["--detach"]);
+        self.set_environment(&mut command);
+        let output = command.stdin(Stdio::null()).output().await;
+        let output = output.context("cannot run docker: is it installed?")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(container)
+    }
+
+    fn docker_run(&self, container: &Container, image: &str, options: &[&str]) -> Command {
+        let variables = self.environment.iter().map(|(name, _)| name.as_str());
+        let mut command = Command::new("docker");
+        command
+            .args(container.run_arguments(variables, self.folder.as_deref()))
+            .args(options)
+            .arg(image)
+            .args(&self.command);
+        command
+    }
+
+    fn set_environment(&self, command: &mut Command) {
+        for name in OURS {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 
     /// Starts the program with `input` on stdin, and waits for its end.
@@ -230,6 +284,8 @@ pub struct Process {
     child: Child,
     pid: Pid,
     ended: Option<ExitStatus>,
+    /// Dropped after `docker run` was killed: that one could still make it.
+    container: Option<Container>,
     pub stdout: Output,
     pub stderr: Output,
 }
@@ -253,6 +309,9 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         if self.ended.is_some() {
             bail!("the program has ended before it could be sent a signal");
+        }
+        if let (Some(container), Signal::KILL) = (&self.container, signal) {
+            return container.kill();
         }
         rustix::process::kill_process(self.pid, signal).context("cannot send the program a signal")
     }

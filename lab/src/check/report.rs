@@ -163,6 +163,7 @@ pub fn list(checks: &[(u8, &'static Check)]) {
             Needs::Http => "",
             Needs::Process => " [process]",
             Needs::Cassandra => " [Cassandra]",
+            Needs::Image => " [image]",
         };
         let slow = if check.slow { " [slow]" } else { "" };
         print(&format!(

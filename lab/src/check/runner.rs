@@ -8,6 +8,7 @@ use anyhow::Result;
 use futures_util::future::BoxFuture;
 
 use super::subject::Subject;
+use crate::chapters;
 
 /// No check of ours waits longer than this for anything; a check that hangs is a failed one.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -24,6 +25,8 @@ pub struct Check {
     pub slow: bool,
     /// The later chapter that changes this on purpose, and how.
     pub changed_in: Option<(u8, &'static str)>,
+    /// Why this can't be seen from outside a container.
+    pub not_in_image: Option<&'static str>,
     pub run: for<'a> fn(&'a Subject) -> BoxFuture<'a, Result<()>>,
 }
 
@@ -35,6 +38,8 @@ pub enum Needs {
     Process,
     /// As `Process`, and a Cassandra that answers.
     Cassandra,
+    /// The program must be in a Docker image.
+    Image,
 }
 
 /// What most checks have in common; a list says the rest: `Check { name: …, ..HTTP }`.
@@ -45,6 +50,7 @@ pub const HTTP: Check = Check {
     needs: Needs::Http,
     slow: false,
     changed_in: None,
+    not_in_image: None,
     run: |_| Box::pin(std::future::ready(Ok(()))),
 };
 pub const PROCESS: Check = Check {
@@ -90,6 +96,15 @@ pub async fn run(check: &Check, subject: &Subject, quick: bool) -> (Outcome, Dur
 }
 
 fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
+    if check.needs == Needs::Image && subject.image().is_none() {
+        let chapter = chapters::name(subject.chapter());
+        return Some(format!(
+            "needs the image: `docker build -f {chapter}/Dockerfile -t {chapter} .`, then --image {chapter}"
+        ));
+    }
+    if let (Some(reason), Some(_)) = (check.not_in_image, subject.image()) {
+        return Some(format!("can't be seen from outside a container: {reason}"));
+    }
     if check.needs != Needs::Http && !subject.has_program() {
         return Some("needs the program, and --url gives only its address".to_owned());
     }

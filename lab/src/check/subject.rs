@@ -15,8 +15,10 @@ use anyhow::bail;
 use anyhow::ensure;
 
 use super::stream::Stream;
+use crate::chapters;
 use crate::client::Client;
 use crate::client::free_port;
+use crate::docker::docker;
 use crate::ports;
 use crate::process;
 use crate::process::Finished;
@@ -42,6 +44,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub struct Subject {
     chapter: u8,
     target: Target,
+    image: Option<String>,
     cassandra: Option<String>,
     /// A program that once did not come up is not waited for as long again.
     never_up: AtomicBool,
@@ -62,6 +65,7 @@ impl Subject {
         Ok(Self {
             chapter,
             target: Target::Url(url.to_owned()),
+            image: None,
             cassandra: None,
             never_up: AtomicBool::new(false),
         })
@@ -72,8 +76,26 @@ impl Subject {
         Ok(Self {
             chapter,
             target,
+            image: None,
             cassandra: None,
             never_up: AtomicBool::new(false),
+        })
+    }
+
+    /// The program inside a Docker image that is here.
+    pub async fn in_image(chapter: u8, image: &str) -> Result<Self> {
+        docker(["image", "inspect", "--format", "{{.Id}}", image])
+            .await
+            .with_context(|| {
+                let name = chapters::name(chapter);
+                format!(
+                    "cannot run {image}; `docker build -f {name}/Dockerfile -t {name} .` makes one"
+                )
+            })?;
+        let subject = Self::new(chapter, Program::in_image(image)).await?;
+        Ok(Self {
+            image: Some(image.to_owned()),
+            ..subject
         })
     }
 
@@ -84,6 +106,14 @@ impl Subject {
             .await
             .then(|| nodes.to_owned());
         self
+    }
+
+    pub fn chapter(&self) -> u8 {
+        self.chapter
+    }
+
+    pub fn image(&self) -> Option<&str> {
+        self.image.as_deref()
     }
 
     pub fn has_program(&self) -> bool {

@@ -53,6 +53,7 @@ pub const CHECKS: &[Check] = &[
         expected: "exit status 0 and no panic or broken pipe on stderr, as in `watch | head -1`",
         hint: "a write to a closed pipe fails with EPIPE: that is the reader's wish, not an error",
         run: |subject| Box::pin(closed_pipe(subject)),
+        not_in_image: Some("Docker reads the program's stdout to its end, whoever reads Docker's"),
         ..PROCESS
     },
     Check {
