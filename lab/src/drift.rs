@@ -1,6 +1,8 @@
 //! `cargo lab drift`: keeps the steps between chapters as small as they are promised to be, and the READMEs true.
-//! A module a rule: the file table, no chapter named in code, the README's list of changes, the workflows.
+//! A module a rule: the file table, no chapter named in code, the README's list of changes, the workflows, images of
+//! an exact version.
 
+mod images;
 mod marks;
 mod names;
 mod readme;
@@ -26,7 +28,8 @@ use crate::terminal;
 ///   does not, one marked N was there, or one is not in the table;
 /// - a Rust file names a chapter;
 /// - the table "What changed" of a chapter's README is not what `cargo lab diff` says;
-/// - a workflow lacks a step, a chapter lacks its caller, an action is not pinned by its hash.
+/// - a workflow lacks a step, a chapter lacks its caller, an action is not pinned by its hash;
+/// - a chapter takes an image without an exact version from a registry.
 ///
 /// Each violation is a line: file, what is wrong, what to do. Example:
 ///   cargo lab drift
@@ -80,6 +83,7 @@ fn violations(root: &Path, numbers: &[u8], table: &[Row]) -> Result<Vec<Violatio
         let chapter = Chapter::read(root, number)?;
         violations.extend(marks::check(table, before.as_ref(), &chapter)?);
         violations.extend(names::check(&chapter));
+        violations.extend(images::check(&chapter));
         let nothing = Chapter::nothing();
         violations.extend(readme::check(before.as_ref().unwrap_or(&nothing), &chapter));
         before = Some(chapter);

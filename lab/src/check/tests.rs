@@ -182,6 +182,12 @@ async fn outcomes_are_passed_failed_and_skipped_with_the_reason() {
     let subject = Subject::new(3, Program::new(["true"])).await.unwrap();
     let (outcome, _) = runner::run(&CASSANDRA, &subject, false).await;
     assert!(matches!(outcome, Outcome::Skipped(reason) if reason.contains("Cassandra")));
+    const IMAGE: Check = Check {
+        needs: Needs::Image,
+        ..PROCESS
+    };
+    let (outcome, _) = runner::run(&IMAGE, &subject, false).await;
+    assert!(matches!(outcome, Outcome::Skipped(reason) if reason.contains("--image ch-3")));
 }
 
 #[test]
@@ -230,6 +236,10 @@ fn suites_are_chosen_by_chapter_number_and_name() {
     assert_eq!(suites(&["3"]), HashSet::from([1, 2, 3]));
     assert_eq!(suites(&["3", "--suite", "2"]), HashSet::from([2]));
     assert_eq!(suites(&["2", "--only", "HEALTHCHECK"]), HashSet::from([2]));
+    assert_eq!(suites(&["4"]), HashSet::from([1, 2, 3, 4]));
+    assert_eq!(suites(&["2", "--image", "ch-2"]), HashSet::from([1, 2, 4]));
+    let of_the_workspace = ["2", "--image", "ch-2", "--only", "workflow"];
+    assert!(select(&options(&of_the_workspace)).is_err());
     assert!(select(&options(&["1", "--only", "healthcheck"])).is_err());
     assert!(select(&options(&["0"])).is_err());
 }
@@ -237,7 +247,7 @@ fn suites_are_chosen_by_chapter_number_and_name() {
 #[test]
 fn every_check_has_a_name_of_its_own_an_expectation_and_a_hint() {
     let mut names = HashSet::new();
-    for (_, check) in select(&options(&["3"])).unwrap() {
+    for (_, check) in select(&options(&["4"])).unwrap() {
         assert!(names.insert(check.name), "two checks named {}", check.name);
         assert!(
             !check.expected.is_empty() && !check.hint.is_empty(),
