@@ -43,7 +43,7 @@ pub struct Options {
     /// The chapter
     chapter: u8,
 
-    /// Only the steps whose name contains this, in any case; may be given more than once
+    /// Only the step of this name, or each whose name contains this, in any case; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
@@ -96,10 +96,13 @@ fn select<'a>(
     only: &[String],
 ) -> Result<Vec<(&'static Step, &'a str)>> {
     let only: Vec<String> = only.iter().map(|name| name.to_lowercase()).collect();
+    // A whole name means that step alone: "tests" is not "Tests against Cassandra".
+    let whole = |part: &str| steps.iter().any(|step| step.name.to_lowercase() == part);
     let mut chosen = Vec::new();
     for step in steps {
         let name = step.name.to_lowercase();
-        if only.is_empty() || only.iter().any(|part| name.contains(part)) {
+        let named = |part: &String| name == *part || (name.contains(part) && !whole(part));
+        if only.is_empty() || only.iter().any(named) {
             let script = workflow.script(step.name).with_context(|| {
                 format!(
                     "{} has no step `{}`: `cargo lab drift` shows what else differs",
@@ -173,6 +176,8 @@ mod tests {
         };
         assert_eq!(names(&["FORM"]), ["Format"]);
         assert_eq!(names(&["clippy", "drift"]), ["Clippy", "Drift"]);
+        assert_eq!(names(&["tests"]), ["Tests"]);
+        assert!(names(&["test"]).len() > 1);
         assert_eq!(names(&[]).len(), STEPS.len());
         assert!(select(STEPS, &workflow, &["nothing like it".to_owned()]).is_err());
     }
