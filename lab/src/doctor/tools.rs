@@ -1,10 +1,11 @@
-//! The programs that chapters need: the toolchain, a C compiler, git, Docker, Java and Maven.
+//! The programs that chapters need: the toolchain, a C compiler, git, Docker, Java and Maven, the checkers of CI.
 
 use std::time::Duration;
 
 use tokio::process::Command;
 
 use crate::chapters;
+use crate::ci::need::Need;
 use crate::doctor::finding::Finding;
 use crate::services::java;
 
@@ -47,6 +48,7 @@ pub async fn look() -> Vec<Finding> {
         )
         .await,
     );
+    findings.push(checkers().await);
     findings
 }
 
@@ -253,6 +255,32 @@ fn java_17() -> Finding {
             Finding::attention("java", state, needed_by, java::INSTALL_JAVA)
         }
     }
+}
+
+/// What `.ci/tools` installs, in one line: each is small, and nothing but `cargo lab ci` asks for it.
+async fn checkers() -> Finding {
+    let needed_by = "from ch-4 on, for steps of `cargo lab ci`";
+    let mut missing = Vec::new();
+    for need in [
+        Need::ACTIONLINT,
+        Need::CARGO_DENY,
+        Need::Coverage,
+        Need::GRYPE,
+        Need::HADOLINT,
+    ] {
+        if need.lack(0, &[]).await.is_some() {
+            missing.push(need.name());
+        }
+    }
+    if missing.is_empty() {
+        return Finding::good("checkers", "installed", needed_by);
+    }
+    Finding::attention(
+        "checkers",
+        format!("not all are here: {}", missing.join(", ")),
+        needed_by,
+        "bash .ci/tools && rustup component add llvm-tools",
+    )
 }
 
 #[cfg(test)]

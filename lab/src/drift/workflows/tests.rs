@@ -121,12 +121,12 @@ fn tag_in_place_of_a_hash_is_named_with_its_line() {
 fn hash_without_its_version_is_named() {
     let line = |text: &str| {
         text.lines()
-            .position(|line| line.contains("# v2.9.1"))
+            .position(|line| line.contains("# v2.9.2"))
             .unwrap()
             + 1
     };
     let expected = format!("{CHAPTER}:{}: `Swatinem/rust-cache@", line(&sound().1));
-    breaks(" # v2.9.1", "", &expected);
+    breaks(" # v2.9.2", "", &expected);
 }
 
 #[test]
