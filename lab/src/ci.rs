@@ -103,7 +103,7 @@ fn select<'a>(
         let name = step.name.to_lowercase();
         let named = |part: &String| name == *part || (name.contains(part) && !whole(part));
         if only.is_empty() || only.iter().any(named) {
-            let script = workflow.script(step.name).with_context(|| {
+            let script = workflow.script(step.job, step.name).with_context(|| {
                 format!(
                     "{} has no step `{}`: `cargo lab drift` shows what else differs",
                     workflow::CHAPTER,

@@ -9,13 +9,17 @@ use crate::chapters;
 use crate::scratch::Scratch;
 
 /// Runs a step's script in `folder`; its success, and what it wrote to GITHUB_OUTPUT.
-fn run(step: &str, folder: &std::path::Path, variables: &[(&str, &str)]) -> (bool, String) {
+fn run(
+    (job, step): (&str, &str),
+    folder: &std::path::Path,
+    variables: &[(&str, &str)],
+) -> (bool, String) {
     let workflow = Workflow::read(&chapters::root(), CHAPTER).unwrap();
     let output = Scratch::new();
     output.write("output", "");
     let status = Command::new("bash")
         .args(["--noprofile", "--norc", "-eo", "pipefail", "-c"])
-        .arg(workflow.script(step).unwrap())
+        .arg(workflow.script(job, step).unwrap())
         .current_dir(folder)
         .env("CHAPTER", "2")
         .env("GITHUB_OUTPUT", output.path().join("output"))
@@ -52,7 +56,7 @@ fn decided(file: &str, event: &str, reference: &str, base: Option<&str>) -> Stri
     git(root.path(), &["add", "-A"]);
     git(root.path(), &["commit", "-qm", "two"]);
     let (good, text) = run(
-        "Decide",
+        ("changes", "Decide"),
         root.path(),
         &[
             ("BASE", base.unwrap_or(&first)),
@@ -134,7 +138,7 @@ fn green(words: &str) -> bool {
         .collect();
     assert_eq!(words.len(), names.len());
     let variables: Vec<(&str, &str)> = names.into_iter().zip(words).collect();
-    run("Verdict", &chapters::root(), &variables).0
+    run(("ok", "Verdict"), &chapters::root(), &variables).0
 }
 
 #[test]

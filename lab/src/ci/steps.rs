@@ -23,6 +23,9 @@ pub enum Place {
 use Place::GitHub;
 use Place::Home;
 
+const PINNED: &str = "a toolchain in another version than the one in rust-toolchain.toml";
+const DOCTOR: &str = "at home: `cargo lab doctor`";
+
 pub const STEPS: &[Step] = &[
     step(
         "changes",
@@ -30,11 +33,12 @@ pub const STEPS: &[Step] = &[
         "work for nothing: a chapter that the change does not touch is not checked",
         GitHub("at home you decide"),
     ),
+    step("checks", "Toolchain", PINNED, GitHub(DOCTOR)),
     step(
         "checks",
-        "Set up the checks",
-        "a toolchain or a checker in another version than the one pinned",
-        GitHub("at home: `cargo lab doctor`, and `bash .ci/tools` for the checkers"),
+        "Checkers",
+        "a checker in another version than the one pinned",
+        GitHub("at home: `bash .ci/tools`"),
     ),
     step(
         "checks",
@@ -108,22 +112,18 @@ pub const STEPS: &[Step] = &[
         "a dependency with a known vulnerability, or one that was withdrawn or given up",
         Home(&[Need::CARGO_DENY, Need::ADVISORIES]),
     ),
-    step(
-        "macos",
-        "Set up macOS",
-        "a toolchain in another version than the one pinned",
-        GitHub("at home: `cargo lab doctor`"),
-    ),
+    step("macos", "Toolchain", PINNED, GitHub(DOCTOR)),
     step(
         "macos",
         "Tests on macOS",
         "what works on Linux alone",
         GitHub("the step `Tests` is the same, and on a Mac it is this one"),
     ),
+    step("image", "Toolchain", PINNED, GitHub(DOCTOR)),
     step(
         "image",
-        "Set up the image",
-        "a toolchain or a scanner in another version than the one pinned",
+        "Scanner",
+        "a scanner in another version than the one pinned",
         GitHub("at home: `bash .ci/tools grype`"),
     ),
     step(

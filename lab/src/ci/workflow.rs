@@ -80,10 +80,10 @@ impl Workflow {
         })
     }
 
-    /// What the step of this name runs.
-    pub fn script(&self, name: &str) -> Option<&str> {
+    /// What the step of this name in this job runs.
+    pub fn script(&self, job: &str, name: &str) -> Option<&str> {
         self.scripts()
-            .find(|(_, step)| step.name.as_deref() == Some(name))
+            .find(|(id, step)| *id == job && step.name.as_deref() == Some(name))
             .and_then(|(_, step)| step.run.as_deref())
     }
 }
@@ -119,8 +119,8 @@ mod tests {
             ]
         );
         assert_eq!(workflow.uses, ["a/b@c", "./x.yml"]);
-        assert_eq!(workflow.script("Two"), Some("a\nb\n"));
-        assert_eq!(workflow.script("Three"), None);
+        assert_eq!(workflow.script("first", "Two"), Some("a\nb\n"));
+        assert_eq!(workflow.script("second", "Two"), None);
     }
 
     #[test]
