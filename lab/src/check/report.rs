@@ -16,7 +16,7 @@ use crate::terminal;
 pub struct Report {
     chapter: u8,
     json: bool,
-    colour: bool,
+    pub colour: bool,
     suite: u8,
     passed: usize,
     failed: usize,

@@ -199,7 +199,10 @@ fn a_failed_check_is_shown_with_what_was_expected_and_its_control_characters_are
         ..HTTP
     };
     let failed = Outcome::Failed("three\x1b[2J\nand a half".to_owned());
-    let text = Report::new(1, false).lines(&check, &failed, std::time::Duration::ZERO);
+    let mut report = Report::new(1, false);
+    // Also where the tests run in a terminal.
+    report.colour = false;
+    let text = report.lines(&check, &failed, std::time::Duration::ZERO);
     let expected = "✗ a horse\n      expected four legs\n      came     three\u{fffd}[2J\n               and a half\n      hint     count again\n";
     assert!(text.contains(expected), "{text}");
 }
