@@ -82,7 +82,7 @@ pub const CHECKS: &[Check] = &[
         expected: "exit status 0 within 10 s while stdout is a full pipe, as in `watch | less`",
         hint: "a write to a full pipe blocks its thread: write from a thread that the shutdown does not wait for",
         run: |subject| Box::pin(ends_with_full_pipe(subject)),
-        not_in_image: Some("the program ends, but `docker run` waits until its own stdout is read"),
+        not_in_image: Some("Docker itself stands still until its client's stdout is read"),
         ..PROCESS
     },
     Check {
