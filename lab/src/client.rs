@@ -15,10 +15,15 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+/// So long a connection is kept for the next request. A server that ends idle ones, ours after 10 s, may do so while a
+/// request is on its way, and nobody could tell that from a server that is gone.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A client that keeps its connections; a clone shares them.
 #[derive(Clone, Debug)]
@@ -39,7 +44,10 @@ pub struct Response {
 impl Client {
     /// A client of the server at `base`, such as `http://127.0.0.1:7000`; every call ends within 30 s.
     pub fn new(base: impl Into<String>) -> Self {
-        let inner = legacy::Client::builder(TokioExecutor::new()).build_http();
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build_http();
         let base = base.into().trim_end_matches('/').to_owned();
         Self {
             inner,
