@@ -1,0 +1,91 @@
+//! The login limit: a token bucket a client. http.rs asks it before a password is looked at.
+
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::DefaultKeyedRateLimiter;
+use governor::Quota;
+use governor::RateLimiter;
+use governor::clock::Clock;
+use governor::clock::DefaultClock;
+
+/// So many logins at once, and then one more each second.
+const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+
+/// Full buckets are thrown away once there are this many: an attacker must not fill the memory either.
+const BUCKETS: usize = 10_000;
+
+pub struct LoginLimit {
+    buckets: DefaultKeyedRateLimiter<IpAddr>,
+    clock: DefaultClock,
+}
+
+impl LoginLimit {
+    pub fn new() -> Self {
+        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(BURST);
+        Self {
+            buckets: RateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// # Errors
+    /// The client has to wait so long before its next login.
+    pub fn check(&self, client: IpAddr) -> Result<(), Duration> {
+        if self.buckets.len() >= BUCKETS {
+            self.buckets.retain_recent();
+        }
+        let verdict = self.buckets.check_key(&network(client));
+        verdict.map_err(|until| until.wait_time_from(self.clock.now()))
+    }
+}
+
+/// Who has one IPv6 address has the 2^64 of its network.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_client_has_its_own_bucket() {
+        let limit = LoginLimit::new();
+        let client = "192.0.2.1".parse().unwrap();
+        let refused = (0..=BURST.get())
+            .find_map(|_| limit.check(client).err())
+            .unwrap();
+        assert!(refused <= Duration::from_secs(1));
+        limit.check("192.0.2.2".parse().unwrap()).unwrap();
+        assert!(limit.check("::ffff:192.0.2.1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_share_a_bucket() {
+        let limit = LoginLimit::new();
+        for number in 0..BURST.get() {
+            limit
+                .check(format!("2001:db8::{number:x}").parse().unwrap())
+                .unwrap();
+        }
+        assert!(limit.check("2001:db8::ffff".parse().unwrap()).is_err());
+        limit.check("2001:db8:0:1::1".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn full_buckets_are_thrown_away() {
+        let limit = LoginLimit::new();
+        for number in 0..3 * BUCKETS as u32 {
+            limit
+                .check(std::net::Ipv4Addr::from_bits(number).into())
+                .unwrap();
+        }
+        assert!(limit.buckets.len() <= 3 * BUCKETS);
+    }
+}

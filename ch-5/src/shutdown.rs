@@ -1,0 +1,93 @@
+//! Ends the program on SIGINT or SIGTERM. A role gets a `CancellationToken`, hands clones of it to its parts, and
+//! returns once they have ended; a role that has not returned by the deadline is dropped.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// From the signal to the end of the process. Docker kills 10 s after it has asked, and a second is kept in hand.
+const DEADLINE: Duration = Duration::from_secs(9);
+
+/// Runs `role` to its end on a runtime of its own; the token that it is given is cancelled by the first signal.
+///
+/// # Errors
+/// What the role returns, or that it was still running at the deadline.
+pub fn run<F>(role: impl FnOnce(CancellationToken) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let runtime = Runtime::new().context("cannot start the async runtime")?;
+    let result = runtime.block_on(async {
+        let shutdown = cancelled_by_signal()?;
+        within_deadline(role(shutdown.clone()), &shutdown).await
+    });
+    // Dropping the runtime would wait for its blocking threads without limit.
+    runtime.shutdown_background();
+    result?;
+    info!("stopped");
+    Ok(())
+}
+
+/// As PID 1 of a container a process has no default action for SIGTERM, so the handlers come before all else.
+fn cancelled_by_signal() -> Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        info!(signal = name, "stopping");
+        token.cancel();
+    });
+    Ok(shutdown)
+}
+
+async fn within_deadline(
+    role: impl Future<Output = Result<()>>,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DEADLINE).await;
+    };
+    tokio::select! {
+        result = role => result,
+        () = overdue => bail!("still running {DEADLINE:?} after the signal, giving up"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn role_that_hears_the_token_ends_well() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let role = async {
+            shutdown.cancelled().await;
+            Ok(())
+        };
+        within_deadline(role, &shutdown).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn role_that_hangs_is_dropped_at_the_deadline() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let started = tokio::time::Instant::now();
+        let error = within_deadline(std::future::pending(), &shutdown).await;
+        assert!(error.unwrap_err().to_string().contains("giving up"));
+        assert_eq!(started.elapsed().as_secs(), DEADLINE.as_secs());
+    }
+}

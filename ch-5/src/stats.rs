@@ -1,0 +1,132 @@
+//! What is counted: a slice of events folded into a `Delta`, deltas added up to `Totals`, totals shown as a
+//! `Snapshot`. The stores keep totals; `GET /stats` answers a snapshot.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::event::Event;
+
+/// Stands where an event names no domain.
+const UNKNOWN_DOMAIN: &str = "unknown";
+
+/// What `/stats` shows. `messages = bots + non_bots = sum(by_domain)`, always.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Snapshot {
+    pub messages: u64,
+    pub distinct_users: u64,
+    pub bots: u64,
+    pub non_bots: u64,
+    pub by_domain: BTreeMap<String, u64>,
+}
+
+/// What a slice of events adds.
+#[derive(Debug, Default)]
+pub struct Delta<'a> {
+    pub messages: u64,
+    pub bots: u64,
+    pub by_domain: HashMap<&'a str, u64>,
+    pub by_user: HashMap<&'a str, u64>,
+}
+
+impl<'a> Delta<'a> {
+    pub fn of(events: &'a [Event]) -> Self {
+        let mut delta = Self::default();
+        for event in events {
+            delta.messages += 1;
+            delta.bots += u64::from(event.bot);
+            let domain = event.domain.as_deref().unwrap_or(UNKNOWN_DOMAIN);
+            *delta.by_domain.entry(domain).or_default() += 1;
+            if let Some(user) = &event.user {
+                *delta.by_user.entry(user).or_default() += 1;
+            }
+        }
+        delta
+    }
+}
+
+/// Everything counted so far.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub messages: u64,
+    pub bots: u64,
+    pub by_domain: BTreeMap<String, u64>,
+    pub by_user: HashMap<Box<str>, u64>,
+}
+
+impl Totals {
+    pub fn add(&mut self, delta: &Delta) {
+        self.messages += delta.messages;
+        self.bots += delta.bots;
+        for (domain, count) in &delta.by_domain {
+            match self.by_domain.get_mut(*domain) {
+                Some(total) => *total += count,
+                None => _ = self.by_domain.insert((*domain).to_owned(), *count),
+            }
+        }
+        for (user, count) in &delta.by_user {
+            match self.by_user.get_mut(*user) {
+                Some(total) => *total += count,
+                None => _ = self.by_user.insert((*user).into(), *count),
+            }
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            messages: self.messages,
+            distinct_users: self.by_user.len() as u64,
+            bots: self.bots,
+            non_bots: self.messages - self.bots,
+            by_domain: self.by_domain.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(domain: Option<&str>, user: Option<&str>, bot: bool) -> Event {
+        Event {
+            domain: domain.map(str::to_owned),
+            user: user.map(str::to_owned),
+            bot,
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn slices_add_up_whatever_their_sizes() {
+        let events = [
+            event(Some("en.wikipedia.org"), Some("Alice"), false),
+            event(Some("en.wikipedia.org"), Some("Alice"), true),
+            event(None, None, true),
+            event(Some("www.wikidata.org"), Some("Bob"), false),
+            event(None, Some("Bob"), false),
+        ];
+        for size in 1..=events.len() {
+            let mut totals = Totals::default();
+            for slice in events.chunks(size) {
+                totals.add(&Delta::of(slice));
+            }
+            let expected = Snapshot {
+                messages: 5,
+                distinct_users: 2,
+                bots: 2,
+                non_bots: 3,
+                by_domain: [
+                    ("en.wikipedia.org", 2),
+                    ("unknown", 2),
+                    ("www.wikidata.org", 1),
+                ]
+                .map(|(domain, count)| (domain.to_owned(), count))
+                .into(),
+            };
+            assert_eq!(totals.snapshot(), expected, "slices of {size}");
+            assert_eq!(totals.by_user["Alice"], 2);
+            assert_eq!(totals.by_user["Bob"], 2);
+        }
+    }
+}

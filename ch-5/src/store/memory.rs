@@ -1,0 +1,86 @@
+//! The store that needs nothing and forgets everything when the process ends.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use crate::event::Event;
+use crate::stats::Delta;
+use crate::stats::Snapshot;
+use crate::stats::Totals;
+
+#[derive(Default)]
+pub struct MemoryStats {
+    /// One lock for all of it: every snapshot is a picture of one moment.
+    totals: Mutex<Totals>,
+    password_hashes: Mutex<HashMap<String, String>>,
+}
+
+impl MemoryStats {
+    pub fn record(&self, events: &[Event]) {
+        let delta = Delta::of(events);
+        lock(&self.totals).add(&delta);
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        lock(&self.totals).snapshot()
+    }
+
+    pub fn put_user(&self, username: &str, password_hash: &str) {
+        lock(&self.password_hashes).insert(username.to_owned(), password_hash.to_owned());
+    }
+
+    pub fn password_hash(&self, username: &str) -> Option<String> {
+        lock(&self.password_hashes).get(username).cloned()
+    }
+}
+
+/// Nothing panics while it holds one of these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const WRITERS: usize = 4;
+    const SLICES: usize = 2_000;
+
+    fn slice(writer: usize) -> [Event; 3] {
+        [0, 1, 2].map(|number| Event {
+            domain: Some(format!("{number}.wikipedia.org")),
+            user: Some(format!("user {writer}")),
+            bot: number == 0,
+            ..Event::default()
+        })
+    }
+
+    #[test]
+    fn every_snapshot_among_many_writers_and_readers_is_of_one_moment() {
+        let store = MemoryStats::default();
+        thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let store = &store;
+                scope.spawn(move || (0..SLICES).for_each(|_| store.record(&slice(writer))));
+            }
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while last < (3 * WRITERS * SLICES) as u64 {
+                        let snapshot = store.snapshot();
+                        assert_eq!(snapshot.messages, snapshot.bots + snapshot.non_bots);
+                        assert_eq!(snapshot.messages, snapshot.by_domain.values().sum::<u64>());
+                        assert_eq!(snapshot.messages, 3 * snapshot.bots);
+                        assert!(snapshot.messages >= last);
+                        last = snapshot.messages;
+                    }
+                });
+            }
+        });
+        assert_eq!(store.snapshot().distinct_users, WRITERS as u64);
+    }
+}

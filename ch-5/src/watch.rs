@@ -1,0 +1,97 @@
+//! The role `watch`: the stream on stdout, a line an event.
+
+use std::io;
+use std::io::ErrorKind;
+use std::io::Write;
+use std::pin::pin;
+
+use anyhow::Context;
+use anyhow::Result;
+use futures_util::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::Stdout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::event::Event;
+use crate::wikimedia;
+use crate::wikimedia::Counters;
+use crate::wikimedia::Resume;
+
+/// Events written at once, where so many are there already.
+const SLICE: usize = 500;
+
+/// Writes events until the limit, the shutdown or the end of whoever reads stdout, then says on stderr how to go on.
+pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<()> {
+    let counters = Counters::default();
+    let mut resume = config.resume.unwrap_or_default();
+    let events = wikimedia::events(&config.stream, resume.clone(), counters.clone())?
+        .take_until(shutdown.cancelled())
+        .take(config.limit.unwrap_or(usize::MAX));
+    let mut slices = pin!(events.ready_chunks(SLICE));
+    // Tokio's stdout is written by a thread of its own, so that a reader that does not read can't hold up the shutdown.
+    let mut stdout = tokio::io::stdout();
+    while let Some(slice) = slices.next().await {
+        let lines: String = slice.iter().map(|(event, _)| line(event)).collect();
+        match shutdown
+            .run_until_cancelled(write(&mut stdout, &lines))
+            .await
+        {
+            Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Some(written) => written.context("cannot write to stdout")?,
+            None => break,
+        }
+        resume = slice
+            .into_iter()
+            .last()
+            .map_or(resume, |(_, resume)| resume);
+    }
+    report(&counters, &resume);
+    Ok(())
+}
+
+async fn write(stdout: &mut Stdout, lines: &str) -> io::Result<()> {
+    stdout.write_all(lines.as_bytes()).await?;
+    stdout.flush().await
+}
+
+/// Nothing can be done about a closed stderr.
+fn report(counters: &Counters, resume: &Resume) {
+    let _ = writeln!(io::stderr(), "{counters}");
+    if resume.last_event_id.is_some() {
+        let _ = writeln!(io::stderr(), "go on with: --resume '{resume}'");
+    }
+}
+
+/// Time, domain, user, `bot` or `human`, title, separated by tabs; `-` stands for what the event does not have.
+fn line(event: &Event) -> String {
+    let kind = if event.bot { "bot" } else { "human" };
+    let [time, domain, user, title] = [&event.time, &event.domain, &event.user, &event.title]
+        .map(|text| printable(text.as_deref()));
+    format!("{time}\t{domain}\t{user}\t{kind}\t{title}\n")
+}
+
+/// Control characters could end the line early, or move the cursor of the terminal that shows it.
+fn printable(text: Option<&str>) -> String {
+    text.unwrap_or("-").replace(char::is_control, "\u{FFFD}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_has_five_columns_whatever_the_event_holds() {
+        assert_eq!(line(&Event::default()), "-\t-\t-\thuman\t-\n");
+        let event = Event {
+            time: Some("2023-12-07T20:30:00Z".to_owned()),
+            domain: Some("es.wikipedia.org".to_owned()),
+            user: Some("J0cj0cj0c".to_owned()),
+            bot: true,
+            title: Some("two\nlines\tand \u{1b}[31mred".to_owned()),
+            ..Event::default()
+        };
+        let expected = "2023-12-07T20:30:00Z\tes.wikipedia.org\tJ0cj0cj0c\tbot\ttwo\u{FFFD}lines\u{FFFD}and \u{FFFD}[31mred\n";
+        assert_eq!(line(&event), expected);
+    }
+}

@@ -1,0 +1,195 @@
+//! The client against a server in this process that does what the real one does on bad days.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::response::Response as Answer;
+use axum::routing::get;
+use futures_util::stream::once;
+use futures_util::stream::pending;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::wikimedia::counters::Counter;
+
+const CAPTURED: &str = include_str!("../../../fixtures/recentchange-real.sse");
+
+/// What the server answers, one after the other; it keeps the `Last-Event-ID`s that it was sent.
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<Vec<Answer>>>,
+    asked: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+async fn answer(State(script): State<Script>, headers: HeaderMap) -> Answer {
+    let id = headers
+        .get("last-event-id")
+        .map(|id| id.to_str().unwrap().to_owned());
+    script.asked.lock().unwrap().push(id);
+    let mut answers = script.answers.lock().unwrap();
+    if answers.is_empty() {
+        StatusCode::GONE.into_response()
+    } else {
+        answers.remove(0)
+    }
+}
+
+fn sse(body: impl Into<Body>) -> Answer {
+    (
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
+        body.into(),
+    )
+        .into_response()
+}
+
+fn frame(milliseconds: u64, id: &str) -> String {
+    format!(
+        "event: message\nid: [{{\"timestamp\":{milliseconds}}}]\ndata: {{\"meta\":{{\"id\":\"{id}\"}}}}\n\n"
+    )
+}
+
+/// The ids of the first `count` events that a client makes of `answers`, its counters, and what it asked for.
+async fn read(answers: Vec<Answer>, count: usize) -> (Vec<String>, Counters, Vec<Option<String>>) {
+    let script = Script::default();
+    *script.answers.lock().unwrap() = answers;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let routes = Router::new()
+        .route("/", get(answer))
+        .with_state(script.clone());
+    let server = tokio::spawn(async { axum::serve(listener, routes).await });
+    let config = config::Stream {
+        wikipedia_stream_url: url.parse().unwrap(),
+        user_agent: HeaderValue::from_static("test/1.0 (test@example.org)"),
+    };
+    let counters = Counters::default();
+    let events = events(&config, Resume::default(), counters.clone())
+        .unwrap()
+        .take(count);
+    let ids = events.map(|(event, _)| event.id.unwrap()).collect().await;
+    server.abort();
+    let asked = script.asked.lock().unwrap().clone();
+    (ids, counters, asked)
+}
+
+#[tokio::test]
+async fn captured_events_are_read() {
+    let (ids, counters, _) = read(vec![sse(CAPTURED)], 5).await;
+    assert_eq!(ids[0], "551f5fd1-7d81-4a33-be1a-7bd2d0d45853");
+    assert_eq!(ids.len(), 5);
+    assert_eq!(counters.to_string().split(',').next(), Some("events 5"));
+    assert_eq!(counters.rejected.total(), 0);
+}
+
+#[tokio::test]
+async fn dropped_connection_is_resumed_after_the_last_event_and_doubles_are_dropped() {
+    let first = frame(1, "a") + &frame(2, "b") + "data: {\"cut";
+    let second = frame(2, "b") + &frame(2, "c") + &frame(3, "d");
+    let (ids, counters, asked) = read(vec![sse(first), sse(second)], 4).await;
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+    assert_eq!(
+        (counters.doubles.total(), counters.reconnects.total()),
+        (1, 1)
+    );
+    assert_eq!(asked, [None, Some("[{\"timestamp\":2}]".to_owned())]);
+}
+
+#[tokio::test]
+async fn stall_is_ended_by_the_idle_timeout() {
+    tokio::time::pause();
+    let stalled = once(async { Ok::<_, std::io::Error>(frame(1, "a")) }).chain(pending());
+    let (ids, counters, _) =
+        read(vec![sse(Body::from_stream(stalled)), sse(frame(2, "b"))], 2).await;
+    assert_eq!(ids, ["a", "b"]);
+    assert_eq!(counters.reconnects.total(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_passed_over_and_moves_on() {
+    let error = "event: error\ndata: {\"message\":\"broker away\"}\n\n";
+    let garbage = "id: [{\"timestamp\":2}]\ndata: <html>\n\n";
+    let canary =
+        "id: [{\"timestamp\":3}]\ndata: {\"meta\":{\"domain\":\"canary\",\"id\":\"x\"}}\n\n";
+    let (ids, counters, asked) = read(
+        vec![sse(error.to_owned() + garbage + canary), sse(frame(4, "a"))],
+        1,
+    )
+    .await;
+    assert_eq!(ids, ["a"]);
+    let faults = [
+        &counters.error_events,
+        &counters.rejected,
+        &counters.canaries,
+    ];
+    assert_eq!(faults.map(Counter::total), [1, 1, 1]);
+    assert_eq!(asked[1].as_deref(), Some("[{\"timestamp\":3}]"));
+}
+
+#[tokio::test]
+async fn refusals_are_waited_out_for_as_long_as_they_say() {
+    let refusal = |status: StatusCode, after: &str| {
+        (status, [(header::RETRY_AFTER, after.to_owned())]).into_response()
+    };
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(500));
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let answers = vec![
+        refusal(StatusCode::TOO_MANY_REQUESTS, "100"),
+        refusal(StatusCode::SERVICE_UNAVAILABLE, &date),
+        refusal(StatusCode::TOO_MANY_REQUESTS, "99999999999"),
+        StatusCode::FORBIDDEN.into_response(),
+        "a page, and no event stream".into_response(),
+        sse(frame(1, "a")),
+    ];
+    let (ids, ..) = read(answers, 1).await;
+    assert_eq!(ids, ["a"]);
+    let waited = started.elapsed();
+    let least = Duration::from_secs(100 + 490 + 3600 + 30);
+    assert!(
+        (least..least + Duration::from_secs(60)).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn retry_after_0_does_not_switch_the_back_off_off() {
+    let at_once = || {
+        let after = [(header::RETRY_AFTER, "0")];
+        (StatusCode::SERVICE_UNAVAILABLE, after).into_response()
+    };
+    let mut answers: Vec<Answer> = std::iter::repeat_with(at_once).take(8).collect();
+    answers.push(sse(frame(1, "a")));
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    assert_eq!(read(answers, 1).await.0, ["a"]);
+    // Half of 0.2 s, doubled seven times, is the least that the eight waits add up to.
+    assert!(
+        started.elapsed() >= Duration::from_secs(25),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn back_off_grows_to_its_limit() {
+    let mut reader = Reader {
+        client: Client::new(),
+        url: "http://127.0.0.1/".parse().unwrap(),
+        counters: Counters::default(),
+        place: Place::new(Resume::default()),
+        frames: None,
+        barren_attempts: 0,
+    };
+    let waits: Vec<Duration> = (0..100).map(|_| reader.back_off()).collect();
+    assert!(waits[0] <= SHORTEST_WAIT);
+    assert!(
+        waits[20..]
+            .iter()
+            .all(|wait| (LONGEST_WAIT / 2..=LONGEST_WAIT).contains(wait))
+    );
+}
