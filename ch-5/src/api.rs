@@ -1,5 +1,5 @@
 //! What users ask: `POST /login` takes `{"username":"…","password":"…"}` and answers `{"token":"…"}`; `GET /stats`
-//! with that token answers a `Snapshot`. main.rs serves these routes beside those of http.rs.
+//! with that token answers a `Snapshot` with the first 100 users, or `?top=N`. main.rs serves these routes beside those of http.rs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ConnectInfo;
 use axum::extract::FromRef;
+use axum::extract::RawQuery;
 use axum::extract::State;
 use axum::routing::get;
 use axum::routing::post;
@@ -21,7 +22,11 @@ use crate::auth::Claims;
 use crate::http::Error;
 use crate::limit::LoginLimit;
 use crate::stats::Snapshot;
+use crate::stats::TOP_LIMIT;
 use crate::store::StatsStore;
+
+/// How many users `/stats` shows where it is not told.
+const DEFAULT_TOP: usize = 100;
 
 pub fn routes(store: StatsStore, auth: Auth) -> Router {
     let limit = Arc::new(LoginLimit::new());
@@ -63,8 +68,28 @@ async fn login(
     Ok(Json(json!({ "token": token })))
 }
 
-async fn stats(State(api): State<Api>, _claims: Claims) -> Result<Json<Snapshot>, Error> {
-    Ok(Json(api.store.snapshot().await?))
+async fn stats(
+    State(api): State<Api>,
+    _claims: Claims,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Snapshot>, Error> {
+    let top = top(query.as_deref().unwrap_or_default())?;
+    Ok(Json(api.store.snapshot(top).await?))
+}
+
+/// Of `top=…` in the query.
+fn top(query: &str) -> Result<usize, Error> {
+    let mut pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let Some((_, number)) = pairs.find(|(name, _)| *name == "top") else {
+        return Ok(DEFAULT_TOP);
+    };
+    let number = number.parse().map_err(|_| Error::BadTop)?;
+    match number {
+        1..=TOP_LIMIT => Ok(number),
+        _ => Err(Error::BadTop),
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +105,7 @@ mod tests {
     use axum::http::Request;
     use axum::http::StatusCode;
     use axum::http::header;
+    use axum::response::IntoResponse;
     use jsonwebtoken::Algorithm as Signature;
     use jsonwebtoken::EncodingKey;
     use jsonwebtoken::Header;
@@ -90,7 +116,6 @@ mod tests {
     use crate::config;
     use crate::event::Event;
     use crate::http::app;
-    use crate::wikimedia::Resume;
 
     const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
@@ -109,9 +134,10 @@ mod tests {
         let store = StatsStore::Memory(Arc::default());
         let event = Event {
             domain: Some("en.wikipedia.org".to_owned()),
+            user: Some("Alice".to_owned()),
             ..Event::default()
         };
-        store.record(&[event], &Resume::default()).await.unwrap();
+        store.record(0, &[event], 1).await.unwrap();
         let auth = Auth::open(&config, store.clone()).await.unwrap();
         app(routes(store, auth))
     }
@@ -153,9 +179,30 @@ mod tests {
         let bearer = format!("Bearer {}", body["token"].as_str().unwrap());
         let (status, _, body) = send(&server, stats(Some(&bearer))).await;
         let expected = json!({
-            "messages": 1, "distinct_users": 0, "bots": 0, "non_bots": 1, "by_domain": {"en.wikipedia.org": 1},
+            "messages": 1, "distinct_users": 1, "bots": 0, "non_bots": 1, "by_domain": {"en.wikipedia.org": 1},
+            "by_user": {"Alice": 1},
         });
         assert_eq!((status, body), (StatusCode::OK, expected));
+    }
+
+    #[test]
+    fn top_is_a_number_within_its_limits_and_100_where_it_is_not_given() {
+        assert_eq!(top("").unwrap(), 100);
+        assert_eq!(top("stop=0&top=1").unwrap(), 1);
+        assert_eq!(top("top=1000&top=0").unwrap(), 1000);
+        for bad in [
+            "top",
+            "top=",
+            "top=0",
+            "top=1001",
+            "top=-1",
+            "top=1e2",
+            "top=all",
+            "a=1&top=0",
+        ] {
+            let refused = top(bad).unwrap_err().into_response();
+            assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{bad}");
+        }
     }
 
     #[tokio::test]

@@ -29,17 +29,42 @@ use crate::wikimedia::Resume;
 const MEMORY_LIMIT: u32 = 256 * 1024;
 const PASSES_LIMIT: u32 = 16;
 
-/// The role that is played when none is named.
-const DEFAULT_ROLE: &str = "serve";
-
 #[derive(Args)]
-pub struct Serve {
-    /// Address that HTTP is served on. Example: 127.0.0.1:7000
-    #[arg(long, env, default_value = "0.0.0.0:7000")]
+pub struct Producer {
+    /// Address that HTTP is served on; the consumer's default has port 8080. Example: 127.0.0.1:2112
+    #[arg(long, env, default_value = "0.0.0.0:2112")]
     pub http_addr: SocketAddr,
 
     #[command(flatten)]
     pub stream: Stream,
+
+    #[command(flatten)]
+    pub broker: Broker,
+
+    /// Topic that keeps the place in the stream; the topic's own name with `.cursor` where it is not set. Example: wikipedia.changes.cursor
+    #[arg(long, env, value_parser = topic)]
+    pub cursor_topic: Option<String>,
+}
+
+impl Producer {
+    pub fn cursor_topic(&self) -> String {
+        let default = || format!("{}.cursor", self.broker.wikipedia_topic);
+        self.cursor_topic.clone().unwrap_or_else(default)
+    }
+}
+
+#[derive(Args)]
+pub struct Consumer {
+    /// Address that HTTP is served on. Example: 127.0.0.1:8080
+    #[arg(long, env, default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+
+    #[command(flatten)]
+    pub broker: Broker,
+
+    /// Group whose members share the topic's partitions. Example: wikipedia-consumer-group
+    #[arg(long, env, default_value = "wikipedia-consumer-group", value_parser = not_empty)]
+    pub consumer_group: String,
 
     #[command(flatten)]
     pub store: Store,
@@ -64,8 +89,8 @@ pub struct Watch {
 
 #[derive(Args)]
 pub struct Healthcheck {
-    /// Address whose `/status` is asked; an unspecified one is asked on loopback. Example: 127.0.0.1:7000
-    #[arg(long, env, default_value = "0.0.0.0:7000")]
+    /// Address whose `/status` is asked; an unspecified one is asked on loopback. Example: 127.0.0.1:8080
+    #[arg(long, env, default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
 }
 
@@ -89,6 +114,46 @@ pub struct Stream {
     )]
     pub user_agent: HeaderValue,
 }
+
+#[derive(Args, Clone)]
+pub struct Broker {
+    /// Kafka or Redpanda brokers to ask first, separated by commas. Example: 127.0.0.1:9092
+    #[arg(long, env, default_value = "127.0.0.1:9092", value_delimiter = ',', value_parser = node)]
+    pub redpanda_broker: Vec<String>,
+
+    /// Further properties of librdkafka, separated by commas. Example: socket.timeout.ms=30000,client.rack=a
+    #[arg(long, env, default_value = "", hide_env_values = true, value_parser = properties)]
+    pub redpanda_properties: Properties,
+
+    /// Topic of the events. Example: wikipedia.changes
+    #[arg(long, env, default_value = "wikipedia.changes", value_parser = topic)]
+    pub wikipedia_topic: String,
+
+    /// Partitions that a new topic gets. Example: 6
+    #[arg(long, env, default_value = "6", value_parser = clap::value_parser!(i32).range(1..))]
+    pub wikipedia_topic_partitions: i32,
+
+    /// Copies that a new topic keeps of each event. Example: 3
+    #[arg(long, env, default_value = "1", value_parser = clap::value_parser!(i32).range(1..))]
+    pub wikipedia_topic_replication: i32,
+}
+
+#[cfg(test)]
+impl Broker {
+    pub fn for_test(servers: &[String]) -> Self {
+        Self {
+            redpanda_broker: servers.to_vec(),
+            redpanda_properties: Properties::default(),
+            wikipedia_topic: "wikipedia.changes".to_owned(),
+            wikipedia_topic_partitions: 6,
+            wikipedia_topic_replication: 1,
+        }
+    }
+}
+
+/// Names and values, in their order.
+#[derive(Clone, Default)]
+pub struct Properties(pub Vec<(String, String)>);
 
 #[derive(Args)]
 pub struct Store {
@@ -171,6 +236,26 @@ fn node(text: &str) -> Result<String, String> {
     }
 }
 
+/// What may be wrong with a value is not told: it can be a password.
+fn properties(text: &str) -> Result<Properties, String> {
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    let pairs = pairs.map(|pair| match pair.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("not name=value, or several of them with commas between".to_owned()),
+    });
+    pairs.collect::<Result<_, _>>().map(Properties)
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match text.len() {
+        1..=249 if text.chars().all(legal) && text != "." && text != ".." => Ok(text.to_owned()),
+        _ => Err("not 1 to 249 letters, digits, dots, _ or -".to_owned()),
+    }
+}
+
 /// It becomes part of a statement, which takes no parameters there.
 fn identifier(text: &str) -> Result<String, String> {
     let letters = text.starts_with(|c: char| c.is_ascii_lowercase());
@@ -224,18 +309,8 @@ fn fail(message: &str) -> ! {
     process::exit(2)
 }
 
-fn try_parse<C: Parser>(
-    command: &mut Command,
-    mut arguments: Vec<OsString>,
-) -> Result<C, clap::Error> {
-    let mut matches = command.try_get_matches_from_mut(&arguments);
-    if matches
-        .as_ref()
-        .is_err_and(|error| error.kind() == ErrorKind::MissingSubcommand)
-    {
-        arguments.push(DEFAULT_ROLE.into());
-        matches = command.try_get_matches_from_mut(&arguments);
-    }
+fn try_parse<C: Parser>(command: &mut Command, arguments: Vec<OsString>) -> Result<C, clap::Error> {
+    let matches = command.try_get_matches_from_mut(&arguments);
     C::from_arg_matches(&matches?)
 }
 
@@ -386,8 +461,8 @@ mod tests {
     #[test]
     fn bad_value_is_one_line_with_the_variable_the_reason_and_an_example() {
         assert_eq!(
-            message("serve", "--http-addr=localhost"),
-            r#"HTTP_ADDR "localhost": invalid socket address syntax; example: HTTP_ADDR=127.0.0.1:7000"#
+            message("consumer", "--http-addr=localhost"),
+            r#"HTTP_ADDR "localhost": invalid socket address syntax; example: HTTP_ADDR=127.0.0.1:2112"#
         );
         let message = message("watch", "--wikipedia-stream-url=ftp://example.org");
         assert!(message.starts_with(r#"WIKIPEDIA_STREAM_URL "ftp://example.org": not a URL that"#));
@@ -418,7 +493,7 @@ mod tests {
     #[test]
     fn secret_is_checked_and_never_shown() {
         assert_eq!(
-            message("serve", "--jwt-secret=hunter2"),
+            message("consumer", "--jwt-secret=hunter2"),
             "JWT_SECRET: 7 bytes, at least 32 are needed; example: JWT_SECRET=$(openssl rand -hex 32)"
         );
         let dear = "$argon2id$v=19$m=19456,t=4000000,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
@@ -428,7 +503,7 @@ mod tests {
             "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
             "$argon2id$v=19$",
         ] {
-            let message = message("serve", &format!("--admin-password-hash={hash}"));
+            let message = message("consumer", &format!("--admin-password-hash={hash}"));
             assert!(
                 message.starts_with("ADMIN_PASSWORD_HASH: not a "),
                 "{message}"
@@ -442,15 +517,44 @@ mod tests {
 
     #[test]
     fn store_takes_nodes_and_a_keyspace_that_are_some() {
-        let nodes = message("serve", "--cassandra-nodes=a:1,b");
+        let nodes = message("consumer", "--cassandra-nodes=a:1,b");
         assert!(
             nodes.starts_with(r#"CASSANDRA_NODES "b": not host:port; example: "#),
             "{nodes}"
         );
-        let keyspace = message("serve", "--cassandra-keyspace=a; DROP KEYSPACE b");
+        let keyspace = message("consumer", "--cassandra-keyspace=a; DROP KEYSPACE b");
         assert!(keyspace.starts_with("CASSANDRA_KEYSPACE"), "{keyspace}");
-        assert!(message("serve", "--cassandra-replication=0").starts_with("CASSANDRA_REPLICATION"));
-        assert!(message("serve", "--storage=disk").contains("not one of memory, cassandra"));
+        assert!(
+            message("consumer", "--cassandra-replication=0").starts_with("CASSANDRA_REPLICATION")
+        );
+        assert!(message("consumer", "--storage=disk").contains("not one of memory, cassandra"));
+    }
+
+    #[test]
+    fn broker_takes_servers_topics_and_properties_that_are_some() {
+        let servers = message("producer", "--redpanda-broker=a:1,b");
+        assert!(
+            servers.starts_with(r#"REDPANDA_BROKER "b": not host:port"#),
+            "{servers}"
+        );
+        let topic = message("consumer", "--wikipedia-topic=a b");
+        assert!(
+            topic.starts_with(r#"WIKIPEDIA_TOPIC "a b": not 1 to 249"#),
+            "{topic}"
+        );
+        assert!(message("producer", "--wikipedia-topic-partitions=0").contains("PARTITIONS"));
+        let properties = message("producer", "--redpanda-properties=sasl.password:hunter2");
+        assert!(
+            properties.starts_with("REDPANDA_PROPERTIES: not name=value"),
+            "{properties}"
+        );
+        assert!(!properties.contains("hunter2"), "{properties}");
+        let two = super::properties(" a=1, b = x=y ,").unwrap().0;
+        assert_eq!(
+            two,
+            [("a", "1"), ("b", "x=y")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+        assert!(super::properties("").unwrap().0.is_empty());
     }
 
     #[test]
@@ -460,14 +564,14 @@ mod tests {
         let options = variables.map(|(name, value)| {
             format!("--{}={value}", name.to_lowercase().replace('_', "-")).into()
         });
-        let arguments = ["program".into(), "serve".into()]
+        let arguments = ["program".into(), "consumer".into()]
             .into_iter()
             .chain(options)
             .collect();
         let cli = try_parse::<Cli>(&mut Cli::command(), arguments).unwrap();
-        let crate::Role::Serve(serve) = cli.role else {
+        let crate::Role::Consumer(consumer) = cli.role else {
             panic!("another role")
         };
-        assert_eq!(serve.auth.jwt_secret, crate::auth::EXAMPLE_SECRET);
+        assert_eq!(consumer.auth.jwt_secret, crate::auth::EXAMPLE_SECRET);
     }
 }

@@ -33,7 +33,9 @@ use tracing::info;
 use tracing::info_span;
 use tracing::warn;
 
+use crate::broker::Broker;
 use crate::connections;
+use crate::stats::TOP_LIMIT;
 use crate::store::StatsStore;
 
 /// From a request's head to its answer.
@@ -49,11 +51,11 @@ const REQUEST_ID_LIMIT: usize = 128;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What operators ask: `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves; `GET /ready`
-/// 200 `{"ready":true}`, or 503 while the store is away and once shutdown has begun.
-pub fn ops(store: StatsStore, shutdown: CancellationToken) -> Router {
+/// 200 `{"ready":true}`, or 503 while the store or the broker is away and once shutdown has begun.
+pub fn ops(store: Option<StatsStore>, broker: Broker, shutdown: CancellationToken) -> Router {
     Router::new().route("/status", get(status)).route(
         "/ready",
-        get(move || ready(store.clone(), shutdown.clone())),
+        get(move || ready(store.clone(), broker, shutdown.clone())),
     )
 }
 
@@ -68,6 +70,8 @@ pub enum Error {
     TooManyLogins(Duration),
     #[error("a valid token is needed, POST /login gives one")]
     Unauthorized,
+    #[error("top is a number from 1 to {TOP_LIMIT}")]
+    BadTop,
     #[error("{0}")]
     NotReady(&'static str),
     #[error("something went wrong here, try again later")]
@@ -78,7 +82,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.to_string() }));
         match self {
-            Self::MalformedLogin => (StatusCode::BAD_REQUEST, body).into_response(),
+            Self::MalformedLogin | Self::BadTop => (StatusCode::BAD_REQUEST, body).into_response(),
             Self::WrongLogin | Self::Unauthorized => {
                 let scheme = [(header::WWW_AUTHENTICATE, "Bearer")];
                 (StatusCode::UNAUTHORIZED, scheme, body).into_response()
@@ -175,13 +179,23 @@ async fn status() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-async fn ready(store: StatsStore, shutdown: CancellationToken) -> Result<Json<Value>, Error> {
+async fn ready(
+    store: Option<StatsStore>,
+    broker: Broker,
+    shutdown: CancellationToken,
+) -> Result<Json<Value>, Error> {
     if shutdown.is_cancelled() {
         return Err(Error::NotReady("shutting down"));
     }
-    if let Err(error) = store.ready().await {
+    if let Some(store) = store
+        && let Err(error) = store.ready().await
+    {
         warn!("not ready: {error:#}");
         return Err(Error::NotReady("the store does not answer"));
+    }
+    if let Err(error) = broker.ready().await {
+        warn!("not ready: {error:#}");
+        return Err(Error::NotReady("the broker does not answer"));
     }
     Ok(Json(json!({ "ready": true })))
 }
@@ -209,12 +223,22 @@ mod tests {
     use axum::body::to_bytes;
     use axum::http::Request;
     use axum::routing::post;
+    use rdkafka::mocking::MockCluster;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::config;
 
     fn routes() -> Router {
-        ops(StatsStore::Memory(Arc::default()), CancellationToken::new())
+        ops(
+            None,
+            broker(&["127.0.0.1:9".to_owned()]),
+            CancellationToken::new(),
+        )
+    }
+
+    fn broker(servers: &[String]) -> Broker {
+        Broker::connect(&config::Broker::for_test(servers)).unwrap()
     }
 
     async fn answer(routes: Router, request: Request<Body>) -> (StatusCode, Value) {
@@ -300,13 +324,21 @@ mod tests {
     async fn ready_says_why_it_is_not() {
         let shutdown = CancellationToken::new();
         let failing = StatsStore::Failing(Arc::default(), Arc::default());
-        let got = answer(ops(failing, shutdown.clone()), request("GET", "/ready", "")).await;
+        let cluster = MockCluster::new(1).unwrap();
+        let broker = broker(&[cluster.bootstrap_servers()]);
+        let routes = ops(Some(failing), broker, shutdown.clone());
+        let got = answer(routes, request("GET", "/ready", "")).await;
         let expected = json!({ "error": "the store does not answer" });
         assert_eq!(got, (StatusCode::SERVICE_UNAVAILABLE, expected));
 
-        let routes = ops(StatsStore::Memory(Arc::default()), shutdown.clone());
+        let memory = StatsStore::Memory(Arc::default());
+        let routes = ops(Some(memory), broker, shutdown.clone());
         let got = answer(routes.clone(), request("GET", "/ready", "")).await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
+        cluster.broker_down(1).unwrap();
+        let got = answer(routes.clone(), request("GET", "/ready", "")).await;
+        let expected = json!({ "error": "the broker does not answer" });
+        assert_eq!(got, (StatusCode::SERVICE_UNAVAILABLE, expected));
         shutdown.cancel();
         let got = answer(routes, request("GET", "/ready", "")).await;
         assert_eq!(

@@ -1,16 +1,21 @@
-//! Counts the RecentChange stream of Wikimedia, and shows the statistics behind a login.
+//! Brings the RecentChange stream of Wikimedia to a topic, counts it from there, and shows the statistics behind a
+//! login.
 //!
 //! One program, its roles as subcommands; this file names them and wires their parts together.
 
 mod api;
 mod auth;
+mod broker;
 mod config;
 mod connections;
 mod consumer;
+mod cursor;
 mod event;
 mod healthcheck;
 mod http;
 mod limit;
+mod log_limit;
+mod producer;
 mod shutdown;
 mod stats;
 mod store;
@@ -27,6 +32,8 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
+use crate::broker::Broker;
+use crate::broker::Topic;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -42,8 +49,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Serve HTTP (the default role).
-    Serve(config::Serve),
+    /// Write the RecentChange stream to a topic.
+    Producer(config::Producer),
+    /// Count the events of the topic, and serve the statistics over HTTP.
+    Consumer(config::Consumer),
     /// Write the RecentChange stream to stdout, a line an event.
     Watch(config::Watch),
     /// Ask a running instance whether it is alive.
@@ -56,7 +65,8 @@ fn main() -> ExitCode {
     let cli: Cli = config::parse();
     telemetry::init(&cli.log);
     let result = match cli.role {
-        Role::Serve(config) => shutdown::run(|shutdown| serve(config, shutdown)),
+        Role::Producer(config) => shutdown::run(|shutdown| produce(config, shutdown)),
+        Role::Consumer(config) => shutdown::run(|shutdown| consume(config, shutdown)),
         Role::Watch(config) => shutdown::run(|shutdown| watch::run(config, shutdown)),
         Role::Healthcheck(config) => healthcheck::run(&config),
         Role::HashPassword => auth::hash_password(),
@@ -68,21 +78,57 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()> {
-    let Some(store) = shutdown
-        .run_until_cancelled(StatsStore::open(&config.store))
-        .await
-    else {
+async fn produce(config: config::Producer, shutdown: CancellationToken) -> Result<()> {
+    let cursor = Topic {
+        name: config.cursor_topic(),
+        partitions: 1,
+        compacted: true,
+    };
+    let topics = [events_topic(&config.broker), cursor];
+    let opened = Broker::open(&config.broker, &topics);
+    let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let store = store?;
+    let routes = http::ops(None, broker?, shutdown.clone());
+    let http_addr = config.http_addr;
+    let producer = tokio::spawn(producer::run(config, shutdown.clone()));
+    tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
+        producer.await.context("the producer ended")?
+    },)?;
+    Ok(())
+}
+
+async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Result<()> {
+    let topics = [events_topic(&config.broker)];
+    let source = format!(
+        "{}/{}",
+        config.consumer_group, config.broker.wikipedia_topic
+    );
+    let opened = async {
+        let broker = Broker::open(&config.broker, &topics).await?;
+        let store = StatsStore::open(&config.store, &source).await?;
+        anyhow::Ok((broker, store))
+    };
+    let Some(opened) = shutdown.run_until_cancelled(opened).await else {
+        return Ok(());
+    };
+    let (broker, store) = opened?;
     let auth = Auth::open(&config.auth, store.clone()).await?;
-    let routes = http::ops(store.clone(), shutdown.clone());
+    let routes = http::ops(Some(store.clone()), broker, shutdown.clone());
     let routes = routes.merge(api::routes(store.clone(), auth));
+    let http_addr = config.http_addr;
     // On a task of its own, so that a flood of events does not hold up the accepting of connections.
-    let consumer = tokio::spawn(consumer::run(config.stream, store, shutdown.clone()));
-    tokio::try_join!(http::serve(config.http_addr, routes, shutdown), async {
+    let consumer = tokio::spawn(consumer::run(config, store, shutdown.clone()));
+    tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
         consumer.await.context("the consumer ended")?
     },)?;
     Ok(())
+}
+
+fn events_topic(config: &config::Broker) -> Topic {
+    Topic {
+        name: config.wikipedia_topic.clone(),
+        partitions: config.wikipedia_topic_partitions,
+        compacted: false,
+    }
 }

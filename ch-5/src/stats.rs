@@ -1,15 +1,21 @@
 //! What is counted: a slice of events folded into a `Delta`, deltas added up to `Totals`, totals shown as a
-//! `Snapshot`. The stores keep totals; `GET /stats` answers a snapshot.
+//! `Snapshot`. The stores keep totals of each partition; `GET /stats` answers a snapshot of them all.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use serde::Serialize;
+use serde::Serializer;
 
 use crate::event::Event;
 
 /// Stands where an event names no domain.
 const UNKNOWN_DOMAIN: &str = "unknown";
+
+/// How many users a snapshot shows at most: so many are kept in order for each partition.
+pub const TOP_LIMIT: usize = 1000;
 
 /// What `/stats` shows. `messages = bots + non_bots = sum(by_domain)`, always.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -19,6 +25,41 @@ pub struct Snapshot {
     pub bots: u64,
     pub non_bots: u64,
     pub by_domain: BTreeMap<String, u64>,
+    /// The users with most events, highest first, ties by name.
+    #[serde(serialize_with = "in_order")]
+    pub by_user: Vec<(String, u64)>,
+}
+
+impl Snapshot {
+    /// Of all `partitions` together, with the first `top` users. A user's events are all in one partition, so the
+    /// distinct users add up, and whoever is among the first of all is among the first of a partition.
+    pub fn sum(partitions: impl IntoIterator<Item = Self>, top: usize) -> Self {
+        let mut sum = Self::default();
+        let mut by_user: HashMap<String, u64> = HashMap::new();
+        for partition in partitions {
+            sum.messages += partition.messages;
+            sum.distinct_users += partition.distinct_users;
+            sum.bots += partition.bots;
+            sum.non_bots += partition.non_bots;
+            for (domain, count) in partition.by_domain {
+                *sum.by_domain.entry(domain).or_default() += count;
+            }
+            // Where the topic was given more partitions a user may be in two of them.
+            for (user, count) in partition.by_user {
+                *by_user.entry(user).or_default() += count;
+            }
+        }
+        sum.by_user = by_user.into_iter().collect();
+        sum.by_user
+            .sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
+        sum.by_user.truncate(top);
+        sum
+    }
+}
+
+/// A JSON object in the order of the list.
+fn in_order<S: Serializer>(by_user: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(by_user.iter().map(|(user, count)| (user, count)))
 }
 
 /// What a slice of events adds.
@@ -53,6 +94,7 @@ pub struct Totals {
     pub bots: u64,
     pub by_domain: BTreeMap<String, u64>,
     pub by_user: HashMap<Box<str>, u64>,
+    pub top: Top,
 }
 
 impl Totals {
@@ -66,10 +108,17 @@ impl Totals {
             }
         }
         for (user, count) in &delta.by_user {
-            match self.by_user.get_mut(*user) {
-                Some(total) => *total += count,
-                None => _ = self.by_user.insert((*user).into(), *count),
-            }
+            let before = match self.by_user.get_mut(*user) {
+                Some(total) => {
+                    *total += count;
+                    *total - count
+                }
+                None => {
+                    self.by_user.insert((*user).into(), *count);
+                    0
+                }
+            };
+            self.top.raise(user, before, before + count);
         }
     }
 
@@ -80,7 +129,42 @@ impl Totals {
             bots: self.bots,
             non_bots: self.messages - self.bots,
             by_domain: self.by_domain.clone(),
+            by_user: self.top.users(),
         }
+    }
+}
+
+/// The users with most events. Counts only grow, so that who is not among them has to be looked at only when it grows.
+#[derive(Debug, Default)]
+pub struct Top(BTreeSet<(Reverse<u64>, Box<str>)>);
+
+impl Top {
+    /// Whether a user with that many events is among them.
+    pub fn takes(&self, user: &str, count: u64) -> bool {
+        let after_last =
+            |(least, last): &(Reverse<u64>, Box<str>)| (Reverse(count), user) > (*least, &**last);
+        self.0.len() < TOP_LIMIT || !self.0.last().is_some_and(after_last)
+    }
+
+    /// A user's count has grown.
+    pub fn raise(&mut self, user: &str, before: u64, after: u64) {
+        if !self.takes(user, after) {
+            return;
+        }
+        let mut entry = (Reverse(before), user.into());
+        self.0.remove(&entry);
+        entry.0 = Reverse(after);
+        self.0.insert(entry);
+        if self.0.len() > TOP_LIMIT {
+            self.0.pop_last();
+        }
+    }
+
+    fn users(&self) -> Vec<(String, u64)> {
+        let users = self.0.iter();
+        users
+            .map(|(count, user)| (user.to_string(), count.0))
+            .collect()
     }
 }
 
@@ -123,10 +207,78 @@ mod tests {
                 ]
                 .map(|(domain, count)| (domain.to_owned(), count))
                 .into(),
+                by_user: vec![("Alice".to_owned(), 2), ("Bob".to_owned(), 2)],
             };
             assert_eq!(totals.snapshot(), expected, "slices of {size}");
             assert_eq!(totals.by_user["Alice"], 2);
             assert_eq!(totals.by_user["Bob"], 2);
         }
+    }
+
+    /// Many users near the limit, so that they overtake each other all the time.
+    #[test]
+    fn top_users_are_those_that_sorting_all_would_give() {
+        let mut totals = Totals::default();
+        for round in 0..40 {
+            let events: Vec<Event> = (0..500)
+                .map(|_| {
+                    event(
+                        None,
+                        Some(&format!("user {}", fastrand::usize(..3000))),
+                        false,
+                    )
+                })
+                .collect();
+            totals.add(&Delta::of(&events));
+            let mut expected: Vec<(u64, &str)> = Vec::new();
+            expected.extend(totals.by_user.iter().map(|(user, count)| (*count, &**user)));
+            expected.sort_unstable_by_key(|&(count, user)| (Reverse(count), user));
+            expected.truncate(TOP_LIMIT);
+            let top = totals.top.users();
+            let top: Vec<(u64, &str)> = top.iter().map(|(user, count)| (*count, &**user)).collect();
+            assert_eq!(top, expected, "round {round}");
+        }
+    }
+
+    #[test]
+    fn sum_of_partitions_is_what_one_would_have_counted() {
+        let users = ["Alice", "Bob", "Carol", "Dave"];
+        let slice = |user: usize| vec![event(Some("a"), Some(users[user]), false); 4 - user];
+        let snapshots = users.iter().enumerate().map(|(partition, _)| {
+            let mut totals = Totals::default();
+            totals.add(&Delta::of(&slice(partition)));
+            totals.snapshot()
+        });
+        let sum = Snapshot::sum(snapshots, 2);
+        let mut whole = Totals::default();
+        (0..users.len()).for_each(|user| whole.add(&Delta::of(&slice(user))));
+        let mut expected = whole.snapshot();
+        expected.by_user.truncate(2);
+        assert_eq!(sum, expected);
+        let json = serde_json::to_string(&sum).unwrap();
+        assert!(
+            json.ends_with(r#""by_user":{"Alice":4,"Bob":3}}"#),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn ties_are_broken_by_name_and_names_of_two_partitions_are_one_user() {
+        let partition = |counts: &[(&str, u64)]| Snapshot {
+            by_user: counts
+                .iter()
+                .map(|(user, count)| ((*user).to_owned(), *count))
+                .collect(),
+            ..Snapshot::default()
+        };
+        let sum = Snapshot::sum(
+            [
+                partition(&[("b", 2), ("c", 1)]),
+                partition(&[("a", 2), ("c", 2)]),
+            ],
+            10,
+        );
+        let expected = [("c", 3), ("a", 2), ("b", 2)].map(|(user, count)| (user.to_owned(), count));
+        assert_eq!(sum.by_user, expected);
     }
 }

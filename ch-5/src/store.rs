@@ -1,4 +1,4 @@
-//! Where totals, users and the place in the stream are kept: in memory, or in Cassandra. A closed set, so an enum.
+//! Where totals and users are kept: in memory, or in Cassandra. A closed set, so an enum.
 
 mod cassandra;
 mod memory;
@@ -15,7 +15,6 @@ use crate::event::Event;
 use crate::stats::Snapshot;
 use crate::store::cassandra::CassandraStats;
 use crate::store::memory::MemoryStats;
-use crate::wikimedia::Resume;
 
 /// Clones share one store.
 #[derive(Clone)]
@@ -28,52 +27,53 @@ pub enum StatsStore {
 }
 
 impl StatsStore {
-    /// Opens the store that is configured; waits for one that is not there yet.
+    /// Opens the store that is configured, for the totals of `source`; waits for one that is not there yet.
     ///
     /// # Errors
     /// It did not come within the time that its module states.
-    pub async fn open(config: &config::Store) -> Result<Self> {
+    pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         match config.storage {
             Storage::Memory => Ok(Self::Memory(Arc::default())),
             Storage::Cassandra => Ok(Self::Cassandra(Arc::new(
-                CassandraStats::open(config).await?,
+                CassandraStats::open(config, source).await?,
             ))),
         }
     }
 
-    /// Where the stream is to be read on.
-    pub async fn resume(&self) -> Resume {
+    /// Another consumer may count from here on: what was held of the partitions is to be loaded again.
+    pub async fn forget(&self) {
         match self {
-            Self::Memory(_) => Resume::default(),
-            Self::Cassandra(store) => store.resume().await,
+            Self::Memory(store) => store.forget(),
+            Self::Cassandra(store) => store.forget().await,
             #[cfg(test)]
-            Self::Failing(..) => Resume::default(),
+            Self::Failing(store, _) => store.forget(),
         }
     }
 
-    /// Counts `events`, and moves on to the place after them: both or, with an error, neither.
-    pub async fn record(&self, events: &[Event], resume: &Resume) -> Result<()> {
+    /// Counts `events` of a partition, and moves on to the offset after them: both or, with an error, neither.
+    pub async fn record(&self, partition: i32, events: &[Event], next_offset: i64) -> Result<()> {
         match self {
-            Self::Memory(store) => store.record(events),
-            Self::Cassandra(store) => store.record(events, resume).await?,
+            Self::Memory(store) => store.record(partition, events),
+            Self::Cassandra(store) => store.record(partition, events, next_offset).await?,
             #[cfg(test)]
             Self::Failing(store, failures) => {
                 use std::sync::atomic::Ordering;
                 let left =
                     failures.try_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
                 anyhow::ensure!(left.is_err(), "told to fail");
-                store.record(events);
+                store.record(partition, events);
             }
         }
         Ok(())
     }
 
-    pub async fn snapshot(&self) -> Result<Snapshot> {
+    /// All that has been counted, with the first `top` users.
+    pub async fn snapshot(&self, top: usize) -> Result<Snapshot> {
         match self {
-            Self::Memory(store) => Ok(store.snapshot()),
-            Self::Cassandra(store) => store.snapshot().await,
+            Self::Memory(store) => Ok(store.snapshot(top)),
+            Self::Cassandra(store) => store.snapshot(top).await,
             #[cfg(test)]
-            Self::Failing(store, _) => Ok(store.snapshot()),
+            Self::Failing(store, _) => Ok(store.snapshot(top)),
         }
     }
 

@@ -1,6 +1,8 @@
-//! Totals in Cassandra. This process is the only writer of its source: it loads the totals once and writes each
-//! change as an absolute value, so that a write whose outcome is unknown is simply written again.
+//! Totals in Cassandra. A partition has one writer, the consumer that it is assigned to: it loads the totals once and
+//! writes each change as an absolute value, so that a write whose outcome is unknown is simply written again.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 use futures_util::TryStreamExt;
+use futures_util::future::try_join_all;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -29,14 +32,13 @@ use crate::event::Event;
 use crate::stats::Delta;
 use crate::stats::Snapshot;
 use crate::stats::Totals;
-use crate::wikimedia::Resume;
 
 const SCHEMA: &str = include_str!("../../db/init.cql");
 
 /// How long a start waits for Cassandra, which takes a minute to start itself on a small machine.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long one attempt of it may take, the loading of the totals included.
+/// How long one attempt of it may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For one request. What it may have done is not known then, and the write is made again.
@@ -45,44 +47,45 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `/ready` waits for an answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Which totals these are, in the column `source`, and its only partition.
-const SOURCE: &str = "stream";
-const PARTITION: i32 = 0;
+/// Stands for no partition of a topic: its rows name those that have been written.
+const INDEX: i32 = -1;
+const PARTITION: &str = "partition";
 
 const COUNT: &str = "count";
 const DOMAIN: &str = "domain";
+/// The users that may be among the first. Who falls out keeps the row, which is never shown: a thousand others of the
+/// partition are ahead for ever. (Deleted rows would be read with the others for ten days, and fail the read from
+/// 100,000 on.)
+const TOP: &str = "top";
 /// Sorts after the other kinds, so that `/stats` reads all but the users in one slice.
 const USER: &str = "user";
 
-/// `source`, `partition`, `kind`, `name`, `value`, and the cursor in the first row of a batch.
-type Row<'a> = (&'a str, i32, &'a str, &'a str, i64, MaybeUnset<&'a str>);
+/// `source`, `partition`, `kind`, `name`, `value`, and the next offset in the first row of a batch.
+type Row<'a> = (&'a str, i32, &'a str, &'a str, i64, MaybeUnset<i64>);
 
 pub struct CassandraStats {
     session: Session,
+    /// Which totals these are, in the column `source`.
+    source: String,
+    select_all: PreparedStatement,
     insert_row: PreparedStatement,
     select_shown: PreparedStatement,
     insert_user: PreparedStatement,
     select_user: PreparedStatement,
     select_ready: PreparedStatement,
-    /// As they stand in Cassandra.
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    totals: Totals,
-    resume: Resume,
+    /// As they stand in Cassandra, of the partitions that this process has written.
+    totals: Mutex<HashMap<i32, Totals>>,
 }
 
 impl CassandraStats {
-    /// Connects, creates what is missing, and loads the totals; tries for two minutes.
-    pub async fn open(config: &config::Store) -> Result<Self> {
+    /// Connects and creates what is missing; tries for two minutes.
+    pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         let nodes = config.cassandra_nodes.join(",");
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let mut wait = Duration::from_millis(500);
         loop {
             let attempt = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-            let error = match timeout_at(attempt, Self::try_open(config)).await {
+            let error = match timeout_at(attempt, Self::try_open(config, source)).await {
                 Ok(Ok(store)) => return Ok(store),
                 Ok(Err(error)) => error,
                 Err(_) => anyhow!("no answer in time"),
@@ -99,7 +102,7 @@ impl CassandraStats {
         }
     }
 
-    async fn try_open(config: &config::Store) -> Result<Self> {
+    async fn try_open(config: &config::Store, source: &str) -> Result<Self> {
         let profile = ExecutionProfile::builder()
             .request_timeout(Some(REQUEST_TIMEOUT))
             .build();
@@ -128,8 +131,14 @@ impl CassandraStats {
             anyhow::Ok(statement)
         };
         let store = Self {
+            source: source.to_owned(),
+            select_all: prepare(
+                "SELECT kind, name, value FROM analytics.totals \
+                 WHERE source = ? AND partition = ?",
+            )
+            .await?,
             insert_row: prepare(
-                "INSERT INTO analytics.totals (source, partition, kind, name, value, cursor) \
+                "INSERT INTO analytics.totals (source, partition, kind, name, value, next_offset) \
                  VALUES (?, ?, ?, ?, ?, ?)",
             )
             .await?,
@@ -145,30 +154,29 @@ impl CassandraStats {
             select_user: prepare("SELECT password_hash FROM analytics.users WHERE username = ?")
                 .await?,
             select_ready: prepare("SELECT cluster_name FROM system.local").await?,
-            state: Mutex::new(
-                load(&session, keyspace)
-                    .await
-                    .context("cannot load the totals")?,
-            ),
+            totals: Mutex::default(),
             session,
         };
-        info!(
-            keyspace,
-            messages = store.state.lock().await.totals.messages,
-            "Cassandra is open"
-        );
+        info!(keyspace, source, "Cassandra is open");
         Ok(store)
     }
 
-    pub async fn resume(&self) -> Resume {
-        self.state.lock().await.resume.clone()
+    pub async fn forget(&self) {
+        self.totals.lock().await.clear();
     }
 
-    pub async fn record(&self, events: &[Event], resume: &Resume) -> Result<()> {
-        let mut state = self.state.lock().await;
+    pub async fn record(&self, partition: i32, events: &[Event], next_offset: i64) -> Result<()> {
+        let mut partitions = self.totals.lock().await;
+        let totals = match partitions.entry(partition) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(
+                self.load(partition)
+                    .await
+                    .context("cannot load the totals")?,
+            ),
+        };
         let delta = Delta::of(events);
-        let cursor = resume.to_string();
-        let rows = rows(&state.totals, &delta, &cursor);
+        let rows = rows(&self.source, partition, totals, &delta, next_offset);
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
         for _ in &rows {
@@ -179,16 +187,31 @@ impl CassandraStats {
             .await
             .context("cannot write the totals")?;
         drop(rows);
-        state.totals.add(&delta);
-        state.resume = resume.clone();
+        totals.add(&delta);
         Ok(())
     }
 
+    pub async fn snapshot(&self, top: usize) -> Result<Snapshot> {
+        let index = self
+            .session
+            .execute_unpaged(&self.select_shown, (&self.source, INDEX))
+            .await;
+        let index = index
+            .context("cannot read which partitions there are")?
+            .into_rows_result()?;
+        let mut partitions = Vec::new();
+        for row in index.rows::<(&str, &str, i64)>()? {
+            let (_, number, _) = row?;
+            partitions.push(self.partition(number.parse()?));
+        }
+        Ok(Snapshot::sum(try_join_all(partitions).await?, top))
+    }
+
     /// One read of one partition: all of it is of one moment, as it was written.
-    pub async fn snapshot(&self) -> Result<Snapshot> {
+    async fn partition(&self, partition: i32) -> Result<Snapshot> {
         let result = self
             .session
-            .execute_unpaged(&self.select_shown, (SOURCE, PARTITION))
+            .execute_unpaged(&self.select_shown, (&self.source, partition))
             .await;
         let result = result
             .context("cannot read the totals")?
@@ -199,6 +222,7 @@ impl CassandraStats {
             let value = value.cast_unsigned();
             match (kind, name) {
                 (DOMAIN, domain) => _ = snapshot.by_domain.insert(domain.to_owned(), value),
+                (TOP, user) => snapshot.by_user.push((user.to_owned(), value)),
                 (COUNT, "messages") => snapshot.messages = value,
                 (COUNT, "bots") => snapshot.bots = value,
                 (COUNT, "distinct_users") => snapshot.distinct_users = value,
@@ -207,6 +231,39 @@ impl CassandraStats {
         }
         snapshot.non_bots = snapshot.messages - snapshot.bots;
         Ok(snapshot)
+    }
+
+    /// All totals of a partition, read in pages.
+    async fn load(&self, partition: i32) -> Result<Totals> {
+        let number = partition.to_string();
+        let row = (
+            &self.source,
+            INDEX,
+            PARTITION,
+            number,
+            1_i64,
+            MaybeUnset::<i64>::Unset,
+        );
+        self.session.execute_unpaged(&self.insert_row, row).await?;
+        let all = self.select_all.clone();
+        let pages = self.session.execute_iter(all, (&self.source, partition));
+        let mut rows = pages.await?.rows_stream::<(String, String, i64)>()?;
+        let mut totals = Totals::default();
+        while let Some((kind, name, value)) = rows.try_next().await? {
+            let value = value.cast_unsigned();
+            match (kind.as_str(), name.as_str()) {
+                (USER, user) => {
+                    totals.top.raise(user, 0, value);
+                    totals.by_user.insert(name.into(), value);
+                }
+                (DOMAIN, _) => _ = totals.by_domain.insert(name, value),
+                (COUNT, "messages") => totals.messages = value,
+                (COUNT, "bots") => totals.bots = value,
+                _ => {}
+            }
+        }
+        info!(partition, messages = totals.messages, "totals loaded");
+        Ok(totals)
     }
 
     pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
@@ -256,11 +313,17 @@ fn schema(config: &config::Store) -> String {
 }
 
 /// What the rows that `delta` touches will hold.
-fn rows<'a>(totals: &Totals, delta: &'a Delta, cursor: &'a str) -> Vec<Row<'a>> {
+fn rows<'a>(
+    source: &'a str,
+    partition: i32,
+    totals: &Totals,
+    delta: &'a Delta,
+    next_offset: i64,
+) -> Vec<Row<'a>> {
     let row = |kind, name, value: u64| {
         (
-            SOURCE,
-            PARTITION,
+            source,
+            partition,
             kind,
             name,
             value.cast_signed(),
@@ -278,42 +341,17 @@ fn rows<'a>(totals: &Totals, delta: &'a Delta, cursor: &'a str) -> Vec<Row<'a>> 
             (totals.by_user.len() + new_users) as u64,
         ),
     ];
-    rows[0].5 = MaybeUnset::Set(cursor);
+    rows[0].5 = MaybeUnset::Set(next_offset);
     for (domain, count) in &delta.by_domain {
         let before = totals.by_domain.get(*domain).copied().unwrap_or_default();
         rows.push(row(DOMAIN, domain, before + count));
     }
     for (user, count) in &delta.by_user {
-        rows.push(row(USER, user, known(user) + count));
-    }
-    rows
-}
-
-/// All totals and the place that they belong to, read in pages.
-async fn load(session: &Session, keyspace: &str) -> Result<State> {
-    let text = format!(
-        "SELECT kind, name, value, cursor FROM {keyspace}.totals WHERE source = ? AND partition = ?"
-    );
-    let pages = session.query_iter(text, (SOURCE, PARTITION)).await?;
-    let mut rows = pages.rows_stream::<(String, String, i64, Option<String>)>()?;
-    let mut state = State::default();
-    let mut cursor = None;
-    while let Some((kind, name, value, place)) = rows.try_next().await? {
-        let value = value.cast_unsigned();
-        cursor = place.or(cursor);
-        match (kind.as_str(), name.as_str()) {
-            (USER, _) => _ = state.totals.by_user.insert(name.into(), value),
-            (DOMAIN, _) => _ = state.totals.by_domain.insert(name, value),
-            (COUNT, "messages") => state.totals.messages = value,
-            (COUNT, "bots") => state.totals.bots = value,
-            _ => {}
+        let count = known(user) + count;
+        rows.push(row(USER, user, count));
+        if totals.top.takes(user, count) {
+            rows.push(row(TOP, user, count));
         }
     }
-    if let Some(cursor) = cursor {
-        state.resume = cursor
-            .parse()
-            .map_err(anyhow::Error::msg)
-            .context("bad cursor")?;
-    }
-    Ok(state)
+    rows
 }

@@ -12,19 +12,27 @@ use crate::stats::Totals;
 
 #[derive(Default)]
 pub struct MemoryStats {
-    /// One lock for all of it: every snapshot is a picture of one moment.
-    totals: Mutex<Totals>,
+    /// One lock for all partitions: every snapshot is a picture of one moment.
+    totals: Mutex<HashMap<i32, Totals>>,
     password_hashes: Mutex<HashMap<String, String>>,
 }
 
 impl MemoryStats {
-    pub fn record(&self, events: &[Event]) {
+    pub fn record(&self, partition: i32, events: &[Event]) {
         let delta = Delta::of(events);
-        lock(&self.totals).add(&delta);
+        let mut totals = lock(&self.totals);
+        totals.entry(partition).or_default().add(&delta);
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        lock(&self.totals).snapshot()
+    pub fn forget(&self) {
+        lock(&self.totals).clear();
+    }
+
+    pub fn snapshot(&self, top: usize) -> Snapshot {
+        let totals = lock(&self.totals);
+        let partitions: Vec<Snapshot> = totals.values().map(Totals::snapshot).collect();
+        drop(totals);
+        Snapshot::sum(partitions, top)
     }
 
     pub fn put_user(&self, username: &str, password_hash: &str) {
@@ -65,13 +73,15 @@ mod tests {
         thread::scope(|scope| {
             for writer in 0..WRITERS {
                 let store = &store;
-                scope.spawn(move || (0..SLICES).for_each(|_| store.record(&slice(writer))));
+                scope.spawn(move || {
+                    (0..SLICES).for_each(|_| store.record(writer as i32, &slice(writer)))
+                });
             }
             for _ in 0..4 {
                 scope.spawn(|| {
                     let mut last = 0;
                     while last < (3 * WRITERS * SLICES) as u64 {
-                        let snapshot = store.snapshot();
+                        let snapshot = store.snapshot(10);
                         assert_eq!(snapshot.messages, snapshot.bots + snapshot.non_bots);
                         assert_eq!(snapshot.messages, snapshot.by_domain.values().sum::<u64>());
                         assert_eq!(snapshot.messages, 3 * snapshot.bots);
@@ -81,6 +91,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(store.snapshot().distinct_users, WRITERS as u64);
+        assert_eq!(store.snapshot(10).distinct_users, WRITERS as u64);
     }
 }

@@ -1,0 +1,255 @@
+//! The broker, Kafka or Redpanda: the settings of librdkafka that all its clients share, the topics that have to be
+//! there, and whether it answers. The roles that write or read a topic open it first.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::admin::AdminClient;
+use rdkafka::admin::AdminOptions;
+use rdkafka::admin::NewTopic;
+use rdkafka::admin::TopicReplication;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tracing::debug;
+use tracing::info;
+use tracing::warn;
+
+use crate::config;
+use crate::log_limit::LogLimit;
+
+/// How long a start waits for the broker.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long `/ready` waits for an answer.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Properties for a client: `tunable` ones, over them REDPANDA_PROPERTIES, and over these the `fixed` ones, which
+/// carry a promise.
+pub fn settings(
+    config: &config::Broker,
+    tunable: &[(&str, &str)],
+    fixed: &[(&str, &str)],
+) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings.set("client.id", env!("CARGO_PKG_NAME"));
+    // A broker that is back after half a minute is not to wait for 10 s more.
+    settings.set("reconnect.backoff.max.ms", "2000");
+    tunable
+        .iter()
+        .for_each(|(name, value)| _ = settings.set(*name, *value));
+    let further = &config.redpanda_properties.0;
+    further
+        .iter()
+        .for_each(|(name, value)| _ = settings.set(name, value));
+    fixed
+        .iter()
+        .for_each(|(name, value)| _ = settings.set(*name, *value));
+    settings.set("bootstrap.servers", config.redpanda_broker.join(","));
+    settings.set_log_level(RDKafkaLogLevel::Info);
+    settings
+}
+
+/// What librdkafka says goes to the log. Most errors pass, and come again with every attempt to connect.
+#[derive(Default)]
+pub struct Log {
+    limit: LogLimit,
+}
+
+impl ClientContext for Log {
+    /// The errors among it come to `error` too.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(facility, "librdkafka: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(withheld) = self.limit.allows() {
+            let code = error.rdkafka_error_code();
+            warn!(withheld, ?code, "broker: {reason}");
+        }
+    }
+}
+
+impl ConsumerContext for Log {}
+
+/// A topic, and how it is made where it is missing.
+pub struct Topic {
+    pub name: String,
+    pub partitions: i32,
+    /// Only the newest message of each key is kept.
+    pub compacted: bool,
+}
+
+/// A client for what is asked of the broker beside writing and reading. It lives as long as the process, because
+/// taking a client down can hang while a broker is away.
+#[derive(Clone, Copy)]
+pub struct Broker {
+    admin: &'static AdminClient<Log>,
+    topic: &'static str,
+}
+
+impl Broker {
+    /// Waits for the broker, and creates those of `topics` that are missing. One without an admin API is taken as it is.
+    ///
+    /// # Errors
+    /// The broker did not answer for two minutes, or refuses a topic.
+    pub async fn open(config: &config::Broker, topics: &[Topic]) -> Result<Self> {
+        let broker = Self::connect(config)?;
+        let servers = config.redpanda_broker.join(",");
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        let mut wait = Duration::from_millis(500);
+        while let Err(error) = broker.create(config, topics).await? {
+            if Instant::now() + wait > deadline {
+                let seconds = OPEN_TIMEOUT.as_secs();
+                return Err(error.context(format!(
+                    "broker {servers} (REDPANDA_BROKER) could not be used for {seconds} s"
+                )));
+            }
+            warn!(servers, ?wait, "waiting for the broker: {error:#}");
+            sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+        info!(servers, "broker is open");
+        Ok(broker)
+    }
+
+    /// A client, whether or not the broker is there.
+    pub fn connect(config: &config::Broker) -> Result<Self> {
+        // Asking for a topic would create it, with the broker's number of partitions.
+        let mut settings = settings(config, &[], &[("allow.auto.create.topics", "false")]);
+        // This client's log has no reader, and would pile up.
+        settings.set_log_level(RDKafkaLogLevel::Emerg);
+        let admin = settings
+            .create_with_context(Log::default())
+            .context("cannot set up a client; is REDPANDA_PROPERTIES right?")?;
+        Ok(Self {
+            admin: Box::leak(Box::new(admin)),
+            topic: config.wikipedia_topic.clone().leak(),
+        })
+    }
+
+    /// What may pass is the inner error, what will not is the outer one.
+    async fn create(&self, config: &config::Broker, topics: &[Topic]) -> Result<Result<()>> {
+        let replication = config.wikipedia_topic_replication;
+        let new_topics: Vec<NewTopic> = topics
+            .iter()
+            .map(|topic| {
+                let new = NewTopic::new(
+                    &topic.name,
+                    topic.partitions,
+                    TopicReplication::Fixed(replication),
+                );
+                match topic.compacted {
+                    true => new.set("cleanup.policy", "compact"),
+                    false => new,
+                }
+            })
+            .collect();
+        let options = AdminOptions::new()
+            .request_timeout(Some(ATTEMPT_TIMEOUT))
+            .operation_timeout(Some(ATTEMPT_TIMEOUT / 2));
+        let results = match self.admin.create_topics(&new_topics, &options).await {
+            Ok(results) => results,
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature)) => {
+                info!("this broker creates no topics on request");
+                return Ok(Ok(()));
+            }
+            Err(error) => return Ok(Err(anyhow!(error))),
+        };
+        for result in results {
+            let (topic, code) = match result {
+                Ok(topic) => {
+                    info!(topic, "topic created");
+                    continue;
+                }
+                Err(refused) => refused,
+            };
+            match code {
+                RDKafkaErrorCode::TopicAlreadyExists => {}
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                    warn!(
+                        topic,
+                        "may not create the topic; going on, it may be there: {code}"
+                    );
+                }
+                RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::InvalidPartitions
+                | RDKafkaErrorCode::InvalidReplicationFactor
+                | RDKafkaErrorCode::InvalidConfig
+                | RDKafkaErrorCode::PolicyViolation => {
+                    bail!("the broker refuses to create topic {topic}: {code}");
+                }
+                _ => return Ok(Err(anyhow!("cannot create topic {topic}: {code}"))),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn ready(self) -> Result<()> {
+        let client = self.admin.inner();
+        let ask = move || client.fetch_metadata(Some(self.topic), READY_TIMEOUT);
+        spawn_blocking(ask)
+            .await?
+            .context("the broker does not answer")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn broker_without_an_admin_api_is_opened() {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = config::Broker::for_test(&[cluster.bootstrap_servers()]);
+        let topic = Topic {
+            name: "a".to_owned(),
+            partitions: 1,
+            compacted: true,
+        };
+        let broker = Broker::open(&config, &[topic]).await.unwrap();
+        broker.ready().await.unwrap();
+        cluster.broker_down(1).unwrap();
+        assert!(broker.ready().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn bad_property_is_an_error_that_names_the_variable() {
+        let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
+        config.redpanda_properties.0 = vec![("no.such".to_owned(), "1".to_owned())];
+        let error = Broker::open(&config, &[]).await.err().unwrap();
+        assert!(format!("{error:#}").starts_with("cannot set up a client; is REDPANDA_PROPERTIES"));
+    }
+
+    #[test]
+    fn promises_win_over_the_properties_and_these_over_the_rest() {
+        let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
+        let further = [
+            ("acks", "0"),
+            ("linger.ms", "7"),
+            ("bootstrap.servers", "x:1"),
+        ];
+        config.redpanda_properties.0 = further.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        let settings = settings(&config, &[("linger.ms", "1")], &[("acks", "all")]);
+        let got = ["acks", "linger.ms", "bootstrap.servers"].map(|name| settings.get(name));
+        assert_eq!(got, [Some("all"), Some("7"), Some("127.0.0.1:9")]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The consumer against a broker in this process.
+
+use std::sync::Arc;
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::FutureProducer;
+use rdkafka::producer::FutureRecord;
+use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::Storage;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+/// A group's first rebalance takes 3 s here.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn cluster(partitions: i32) -> Cluster {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster
+        .create_topic("wikipedia.changes", partitions, 1)
+        .unwrap();
+    cluster
+}
+
+fn config(cluster: &Cluster, storage: Storage) -> config::Consumer {
+    config::Consumer {
+        http_addr: "127.0.0.1:0".parse().unwrap(),
+        broker: config::Broker::for_test(&[cluster.bootstrap_servers()]),
+        consumer_group: "group".to_owned(),
+        store: config::Store {
+            storage,
+            cassandra_nodes: Vec::new(),
+            cassandra_keyspace: "analytics".to_owned(),
+            cassandra_replication: 1,
+        },
+        auth: config::Auth {
+            jwt_secret: String::new(),
+            admin_username: String::new(),
+            admin_password_hash: String::new(),
+        },
+    }
+}
+
+async fn produce(cluster: &Cluster, payloads: &[&str]) {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", cluster.bootstrap_servers());
+    let producer: FutureProducer = settings.create().unwrap();
+    for (number, payload) in payloads.iter().enumerate() {
+        let key = number.to_string();
+        let record = FutureRecord::to("wikipedia.changes")
+            .key(&key)
+            .payload(*payload);
+        producer.send(record, DEADLINE).await.unwrap();
+    }
+}
+
+/// Runs a consumer until `store` has that many messages, and well to its end.
+async fn run_until(config: config::Consumer, store: &StatsStore, messages: u64) {
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(run(config, store.clone(), shutdown.clone()));
+    let begun = Instant::now();
+    while store.snapshot(1).await.unwrap().messages != messages {
+        assert!(begun.elapsed() < DEADLINE, "{:?}", store.snapshot(1).await);
+        sleep(Duration::from_millis(20)).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+const GOOD: &str = r#"{"id":"1","domain":"en.wikipedia.org","user":"Alice","bot":true}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_messages_are_skipped_and_the_others_counted() {
+    let cluster = cluster(2);
+    let good = [GOOD; 10];
+    produce(
+        &cluster,
+        &[&good[..], &["", "{", "null", "\0"], &good[..]].concat(),
+    )
+    .await;
+    let store = StatsStore::Memory(Arc::default());
+    run_until(config(&cluster, Storage::Memory), &store, 20).await;
+    assert_eq!(
+        store.snapshot(1).await.unwrap().by_user,
+        [("Alice".to_owned(), 20)]
+    );
+}
+
+/// With a store that keeps what it has, a second consumer goes on where the first one ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn next_consumer_goes_on_after_what_was_written() {
+    let cluster = cluster(2);
+    produce(&cluster, &[GOOD; 10]).await;
+    let first = StatsStore::Failing(Arc::default(), Arc::new(3.into()));
+    run_until(config(&cluster, Storage::Cassandra), &first, 10).await;
+    produce(&cluster, &[GOOD; 5]).await;
+    let second = StatsStore::Memory(Arc::default());
+    run_until(config(&cluster, Storage::Cassandra), &second, 5).await;
+}
+
+/// Nothing was committed for what could not be written, so it comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_written_is_not_committed() {
+    let cluster = cluster(1);
+    produce(&cluster, &[GOOD; 10]).await;
+    let shutdown = CancellationToken::new();
+    let failures = Arc::new(u32::MAX.into());
+    let failing = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
+    let config_of = || config(&cluster, Storage::Cassandra);
+    let running = tokio::spawn(run(config_of(), failing, shutdown.clone()));
+    let begun = Instant::now();
+    while failures.load(Ordering::SeqCst) == u32::MAX {
+        assert!(begun.elapsed() < DEADLINE, "nothing came");
+        sleep(Duration::from_millis(20)).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    let second = StatsStore::Memory(Arc::default());
+    run_until(config_of(), &second, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_store_begins_at_the_first_message_every_time() {
+    let cluster = cluster(3);
+    produce(&cluster, &[GOOD; 10]).await;
+    for _ in 0..2 {
+        let store = StatsStore::Memory(Arc::default());
+        run_until(config(&cluster, Storage::Memory), &store, 10).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_that_goes_away_and_fails_is_ridden_out() {
+    let cluster = cluster(1);
+    produce(&cluster, &[GOOD; 10]).await;
+    let store = StatsStore::Memory(Arc::default());
+    let shutdown = CancellationToken::new();
+    let config = config(&cluster, Storage::Memory);
+    let running = tokio::spawn(run(config, store.clone(), shutdown.clone()));
+    let reached = async |messages| {
+        let begun = Instant::now();
+        while store.snapshot(1).await.unwrap().messages != messages {
+            assert!(begun.elapsed() < DEADLINE, "{:?}", store.snapshot(1).await);
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    reached(10).await;
+    cluster.broker_down(1).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    cluster.broker_up(1).unwrap();
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 5]);
+    produce(&cluster, &[GOOD; 10]).await;
+    reached(20).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}

@@ -1,0 +1,273 @@
+//! The producer against a broker in this process, which has no admin API and can be told to fail.
+
+use futures_util::stream;
+use rdkafka::ClientConfig;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer;
+use rdkafka::message::Headers;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::FutureProducer;
+use rdkafka::producer::FutureRecord;
+use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::RDKafkaRespErr;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use super::*;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn cluster() -> Cluster {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("wikipedia.changes", 3, 1).unwrap();
+    cluster
+        .create_topic("wikipedia.changes.cursor", 1, 1)
+        .unwrap();
+    cluster
+}
+
+fn config(cluster: &Cluster, properties: &[(&str, &str)]) -> config::Producer {
+    let mut broker = config::Broker::for_test(&[cluster.bootstrap_servers()]);
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    broker.redpanda_properties.0 = properties.iter().map(owned).collect();
+    config::Producer {
+        http_addr: "127.0.0.1:0".parse().unwrap(),
+        stream: config::Stream {
+            wikipedia_stream_url: "http://127.0.0.1:9/".parse().unwrap(),
+            user_agent: reqwest::header::HeaderValue::from_static("test/1.0 (test@example.org)"),
+        },
+        broker,
+        cursor_topic: None,
+    }
+}
+
+fn place(number: usize) -> Resume {
+    format!(r#"[{{"timestamp":{number}}}]"#).parse().unwrap()
+}
+
+fn event(number: usize) -> (Event, Resume) {
+    let event = Event {
+        id: Some(number.to_string()),
+        user: (number % 5 != 0).then(|| format!("user {}", number % 7)),
+        ..Event::default()
+    };
+    (event, place(number))
+}
+
+fn events(count: usize) -> impl Stream<Item = (Event, Resume)> {
+    stream::iter((1..=count).map(event))
+}
+
+struct Written {
+    partition: i32,
+    key: Option<String>,
+    event: Event,
+    headers: Vec<(String, String)>,
+}
+
+/// All messages of the topic, up to the ends that its partitions have now.
+fn written(cluster: &Cluster) -> Vec<Written> {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", cluster.bootstrap_servers());
+    settings.set("group.id", "reader");
+    let consumer: BaseConsumer = settings.create().unwrap();
+    let mut partitions = TopicPartitionList::new();
+    let mut count = 0;
+    for partition in 0..3 {
+        let topic = "wikipedia.changes";
+        count += consumer
+            .fetch_watermarks(topic, partition, DEADLINE)
+            .unwrap()
+            .1;
+        let begin = Offset::Beginning;
+        partitions
+            .add_partition_offset(topic, partition, begin)
+            .unwrap();
+    }
+    consumer.assign(&partitions).unwrap();
+    let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+    let mut messages = Vec::new();
+    while messages.len() < count as usize {
+        let message = consumer
+            .poll(DEADLINE)
+            .expect("no message in time")
+            .unwrap();
+        let headers = message.headers().unwrap().iter();
+        messages.push(Written {
+            partition: message.partition(),
+            key: text(message.key()),
+            event: Event::decode(message.payload().unwrap()).unwrap(),
+            headers: headers
+                .map(|header| (header.key.to_owned(), text(header.value).unwrap()))
+                .collect(),
+        });
+    }
+    messages
+}
+
+/// As many of each of the events 1 to `count` as stand in the topic.
+fn copies(cluster: &Cluster, count: usize) -> Vec<usize> {
+    let mut copies = vec![0; count];
+    for message in written(cluster) {
+        copies[message.event.id.unwrap().parse::<usize>().unwrap() - 1] += 1;
+    }
+    copies
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    assert_eq!(cursor::read(&config).await.unwrap(), Resume::default());
+    produce(events(2_000), &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(copies(&cluster, 2_000), [1; 2_000]);
+    let mut of_user: std::collections::HashMap<String, (i32, usize)> = Default::default();
+    for message in written(&cluster) {
+        assert_eq!(message.key, message.event.user);
+        let id = message.event.id.unwrap();
+        let expected = [("id", id.as_str()), ("content-type", "application/json")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(message.headers, expected);
+        if let Some(user) = message.key {
+            let number = id.parse().unwrap();
+            let before = of_user.insert(user, (message.partition, number));
+            assert!(before.is_none_or(
+                |(partition, before)| partition == message.partition && before < number
+            ));
+        }
+    }
+    assert_eq!(cursor::read(&config).await.unwrap(), place(2_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursor_is_found_behind_those_of_other_topics() {
+    let cluster = cluster();
+    let mine = config(&cluster, &[]);
+    produce(events(3), &mine, &CancellationToken::new())
+        .await
+        .unwrap();
+    let mut other = config(&cluster, &[]);
+    other.broker.wikipedia_topic = "other".to_owned();
+    other.cursor_topic = Some(mine.cursor_topic());
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", cluster.bootstrap_servers());
+    let producer: FutureProducer = settings.create().unwrap();
+    for number in 0..120 {
+        let value = place(number).to_string();
+        let record = FutureRecord::to("wikipedia.changes.cursor")
+            .key("other")
+            .payload(&value);
+        producer.send(record, DEADLINE).await.unwrap();
+    }
+    assert_eq!(cursor::read(&mine).await.unwrap(), place(3));
+    assert_eq!(cursor::read(&other).await.unwrap(), place(119));
+}
+
+/// A batch that is refused is sent again one by one, and of these the first is refused for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_message_is_passed_over_and_no_other_is_lost() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[too_large; 4]);
+    produce(events(1_000), &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    let copies = copies(&cluster, 1_000);
+    assert!(copies.iter().all(|copies| *copies <= 1));
+    let refused = copies.iter().filter(|copies| **copies == 0).count();
+    assert!((1..4).contains(&refused), "{refused} refused");
+    assert_eq!(cursor::read(&config).await.unwrap(), place(1_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_too_long_for_librdkafka_is_passed_over() {
+    let cluster = cluster();
+    let config = config(&cluster, &[("message.max.bytes", "1000")]);
+    let mut long = event(2);
+    long.0.title = Some("x".repeat(5_000));
+    let three = stream::iter([event(1), long, event(3)]);
+    produce(three, &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(copies(&cluster, 3), [1, 0, 1]);
+    assert_eq!(cursor::read(&config).await.unwrap(), place(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays_behind() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    produce(events(10), &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 100]);
+    let more = events(20).chain(stream::pending());
+    let error = produce(more, &config, &CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(format!("{error:#}").contains("authorization"), "{error:#}");
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    assert_eq!(cursor::read(&config).await.unwrap(), place(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_that_is_away_slows_the_reading_and_nothing_is_lost() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    let count = 3 * IN_FLIGHT_LIMIT;
+    let read = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let reading = Arc::clone(&read);
+    let events = events(count).inspect(move |_| _ = reading.fetch_add(1, Ordering::SeqCst));
+    cluster.broker_down(1).unwrap();
+    let shutdown = CancellationToken::new();
+    let producing = produce(events, &config, &shutdown);
+    let watching = async {
+        let begun = Instant::now();
+        while read.load(Ordering::SeqCst) < IN_FLIGHT_LIMIT {
+            assert!(begun.elapsed() < DEADLINE, "reading stopped too early");
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(Duration::from_millis(500)).await;
+        let read = read.load(Ordering::SeqCst);
+        assert!(read <= IN_FLIGHT_LIMIT + SLICE, "{read} read");
+        cluster.broker_up(1).unwrap();
+    };
+    tokio::join!(producing, watching).0.unwrap();
+    assert_eq!(copies(&cluster, count), vec![1; count]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    produce(events(10), &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    cluster.broker_down(1).unwrap();
+    let shutdown = CancellationToken::new();
+    let stop = async {
+        sleep(Duration::from_millis(200)).await;
+        shutdown.cancel();
+    };
+    let begun = Instant::now();
+    let endless = stream::iter((11..).map(event));
+    tokio::join!(produce(endless, &config, &shutdown), stop)
+        .0
+        .unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
+    cluster.broker_up(1).unwrap();
+    assert_eq!(cursor::read(&config).await.unwrap(), place(10));
+}
