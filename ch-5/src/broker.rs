@@ -17,6 +17,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::RDKafkaRespErr;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -31,7 +32,7 @@ use crate::log_limit::LogLimit;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long one attempt may take.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long `/ready` waits for an answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -101,7 +102,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Waits for the broker, and creates those of `topics` that are missing. One without an admin API is taken as it is.
+    /// Waits for the broker, and creates those of `topics` that are missing. A broker without an admin API is taken as
+    /// it is.
     ///
     /// # Errors
     /// The broker did not answer for two minutes, or refuses a topic.
@@ -142,31 +144,27 @@ impl Broker {
 
     /// What may pass is the inner error, what will not is the outer one.
     async fn create(&self, config: &config::Broker, topics: &[Topic]) -> Result<Result<()>> {
-        let replication = config.wikipedia_topic_replication;
-        let new_topics: Vec<NewTopic> = topics
-            .iter()
-            .map(|topic| {
-                let new = NewTopic::new(
-                    &topic.name,
-                    topic.partitions,
-                    TopicReplication::Fixed(replication),
-                );
-                match topic.compacted {
-                    true => new.set("cleanup.policy", "compact"),
-                    false => new,
-                }
-            })
-            .collect();
+        let mut missing = Vec::new();
+        for topic in topics {
+            match self.exists(topic.name.clone()).await {
+                Ok(true) => {}
+                Ok(false) => missing.push(new_topic(topic, config.wikipedia_topic_replication)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(Ok(()));
+        }
         let options = AdminOptions::new()
             .request_timeout(Some(ATTEMPT_TIMEOUT))
-            .operation_timeout(Some(ATTEMPT_TIMEOUT / 2));
-        let results = match self.admin.create_topics(&new_topics, &options).await {
+            .operation_timeout(Some(ATTEMPT_TIMEOUT));
+        let results = match self.admin.create_topics(&missing, &options).await {
             Ok(results) => results,
-            Err(KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature)) => {
-                info!("this broker creates no topics on request");
+            // It has answered a moment ago: it has no admin API, or no controller to send this to.
+            Err(error) => {
+                warn!("cannot create topics; going on, they may be made otherwise: {error}");
                 return Ok(Ok(()));
             }
-            Err(error) => return Ok(Err(anyhow!(error))),
         };
         for result in results {
             let (topic, code) = match result {
@@ -179,13 +177,8 @@ impl Broker {
             match code {
                 RDKafkaErrorCode::TopicAlreadyExists => {}
                 RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-                    warn!(
-                        topic,
-                        "may not create the topic; going on, it may be there: {code}"
-                    );
-                }
-                RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::InvalidTopic
                 | RDKafkaErrorCode::InvalidPartitions
                 | RDKafkaErrorCode::InvalidReplicationFactor
                 | RDKafkaErrorCode::InvalidConfig
@@ -196,6 +189,15 @@ impl Broker {
             }
         }
         Ok(Ok(()))
+    }
+
+    async fn exists(self, topic: String) -> Result<bool> {
+        let client = self.admin.inner();
+        let ask = move || client.fetch_metadata(Some(&topic), ATTEMPT_TIMEOUT);
+        let metadata = spawn_blocking(ask).await??;
+        let unknown = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        let mut topics = metadata.topics().iter();
+        Ok(topics.any(|topic| topic.error() != unknown))
     }
 
     /// # Errors
@@ -210,8 +212,19 @@ impl Broker {
     }
 }
 
+fn new_topic(topic: &Topic, replication: i32) -> NewTopic<'_> {
+    let replication = TopicReplication::Fixed(replication);
+    let new = NewTopic::new(&topic.name, topic.partitions, replication);
+    match topic.compacted {
+        true => new.set("cleanup.policy", "compact"),
+        false => new,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use rdkafka::mocking::MockCluster;
 
     use super::*;
@@ -225,8 +238,13 @@ mod tests {
             partitions: 1,
             compacted: true,
         };
-        let broker = Broker::open(&config, &[topic]).await.unwrap();
+        let broker = Broker::open(&config, slice::from_ref(&topic))
+            .await
+            .unwrap();
         broker.ready().await.unwrap();
+        assert!(!broker.exists("a".to_owned()).await.unwrap());
+        cluster.create_topic("a", 1, 1).unwrap();
+        assert!(broker.exists("a".to_owned()).await.unwrap());
         cluster.broker_down(1).unwrap();
         assert!(broker.ready().await.is_err());
     }

@@ -53,7 +53,7 @@ fn place(number: usize) -> Resume {
 fn event(number: usize) -> (Event, Resume) {
     let event = Event {
         id: Some(number.to_string()),
-        user: (number % 5 != 0).then(|| format!("user {}", number % 7)),
+        user: (!number.is_multiple_of(5)).then(|| format!("user {}", number % 7)),
         ..Event::default()
     };
     (event, place(number))

@@ -97,6 +97,10 @@ async fn write_whose_outcome_was_unknown_is_the_same_written_again() {
     let config = fresh();
     let one = open(&config).await;
     let other = open(&config).await;
+    for partition in 0..3 {
+        one.record(partition, &[], 0).await.unwrap();
+        other.record(partition, &[], 0).await.unwrap();
+    }
     // Both know the same totals: what `one` wrote is what `other` writes again.
     fill(&one, 0..500).await;
     fill(&other, 0..500).await;
