@@ -42,6 +42,8 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.queue.backoff.ms", "5"),
             ("auto.commit.interval.ms", "1000"),
+            // A member that died is missed so soon. Heartbeats do not depend on how long a write takes.
+            ("session.timeout.ms", "10000"),
             // A topic that is created, or grows, while this runs is noticed so soon.
             ("topic.metadata.refresh.interval.ms", "10000"),
         ],
