@@ -23,7 +23,6 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use crate::broker::Log;
-use crate::log_limit::LogLimit;
 use crate::producer::tracker::Tracker;
 
 /// Goes with a message of the cursor, in the place of a slice's number.
@@ -39,7 +38,6 @@ pub struct Deliveries {
     /// There is a failure, or a message for another try.
     pub attention: Notify,
     state: Mutex<State>,
-    limit: LogLimit,
 }
 
 #[derive(Default)]
@@ -64,12 +62,10 @@ impl Deliveries {
     /// The broker can never take it: it is passed over, and the cursor goes past it.
     pub fn refuse(&self, slice: usize, id: &str, reason: &KafkaError) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        if let Some(withheld) = self.limit.allows() {
-            error!(
-                id,
-                withheld, "the broker does not take the event, passed over: {reason}"
-            );
-        }
+        error!(
+            id,
+            "the broker does not take the event, passed over: {reason}"
+        );
         self.state().tracker.done(slice);
         self.progress.notify_one();
     }

@@ -211,9 +211,9 @@ async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays_behind() {
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 100]);
     let more = events(20).chain(stream::pending());
-    let error = produce(more, &config, &CancellationToken::new())
-        .await
-        .unwrap_err();
+    let shutdown = CancellationToken::new();
+    let produced = timeout(DEADLINE, produce(more, &config, &shutdown)).await;
+    let error = produced.unwrap().unwrap_err();
     assert!(format!("{error:#}").contains("authorization"), "{error:#}");
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     assert_eq!(cursor::read(&config).await.unwrap(), place(10));
