@@ -561,17 +561,33 @@ mod tests {
     fn example_file_is_a_configuration() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example");
         let variables = dotenvy::from_path_iter(path).unwrap().map(Result::unwrap);
-        let options = variables.map(|(name, value)| {
-            format!("--{}={value}", name.to_lowercase().replace('_', "-")).into()
-        });
-        let arguments = ["program".into(), "consumer".into()]
-            .into_iter()
-            .chain(options)
-            .collect();
-        let cli = try_parse::<Cli>(&mut Cli::command(), arguments).unwrap();
-        let crate::Role::Consumer(consumer) = cli.role else {
+        let variables: Vec<(String, String)> = variables.collect();
+        let command = Cli::command();
+        let of_role = |role: &str| {
+            let known = all_arguments(command.find_subcommand(role).unwrap());
+            let is_known = |name: &str| {
+                let mut names = known.iter().filter_map(|argument| argument.get_env());
+                names.any(|known| known == name)
+            };
+            let options = variables.iter().filter(|(name, _)| is_known(name));
+            let options = options.map(|(name, value)| {
+                format!("--{}={value}", name.to_lowercase().replace('_', "-")).into()
+            });
+            let arguments = ["program".into(), role.into()]
+                .into_iter()
+                .chain(options)
+                .collect();
+            try_parse::<Cli>(&mut Cli::command(), arguments)
+                .unwrap()
+                .role
+        };
+        let crate::Role::Consumer(consumer) = of_role("consumer") else {
             panic!("another role")
         };
         assert_eq!(consumer.auth.jwt_secret, crate::auth::EXAMPLE_SECRET);
+        let crate::Role::Producer(producer) = of_role("producer") else {
+            panic!("another role")
+        };
+        assert_eq!(producer.broker.redpanda_broker, ["redpanda:9092"]);
     }
 }

@@ -53,9 +53,9 @@ const PARTITION: &str = "partition";
 
 const COUNT: &str = "count";
 const DOMAIN: &str = "domain";
-/// The users that may be among the first. Who falls out keeps the row, which is never shown: a thousand others of the
-/// partition are ahead for ever. (Deleted rows would be read with the others for ten days, and fail the read from
-/// 100,000 on.)
+/// The users that are among the first have their rows here, the others in `USER`. Who falls out keeps the row, of which
+/// nothing is shown: a thousand others of the partition are ahead for ever. (Deleted rows would be read with the rest
+/// for ten days, and fail the read from 100,000 on.) So a user may have both, and the higher count holds.
 const TOP: &str = "top";
 /// Sorts after the other kinds, so that `/stats` reads all but the users in one slice.
 const USER: &str = "user";
@@ -252,15 +252,18 @@ impl CassandraStats {
         while let Some((kind, name, value)) = rows.try_next().await? {
             let value = value.cast_unsigned();
             match (kind.as_str(), name.as_str()) {
-                (USER, user) => {
-                    totals.top.raise(user, 0, value);
-                    totals.by_user.insert(name.into(), value);
+                (USER | TOP, _) => {
+                    let known = totals.by_user.entry(name.into()).or_default();
+                    *known = value.max(*known);
                 }
                 (DOMAIN, _) => _ = totals.by_domain.insert(name, value),
                 (COUNT, "messages") => totals.messages = value,
                 (COUNT, "bots") => totals.bots = value,
                 _ => {}
             }
+        }
+        for (user, count) in &totals.by_user {
+            totals.top.raise(user, 0, *count);
         }
         info!(partition, messages = totals.messages, "totals loaded");
         Ok(totals)
@@ -348,10 +351,11 @@ fn rows<'a>(
     }
     for (user, count) in &delta.by_user {
         let count = known(user) + count;
-        rows.push(row(USER, user, count));
-        if totals.top.takes(user, count) {
-            rows.push(row(TOP, user, count));
-        }
+        let kind = match totals.top.takes(user, count) {
+            true => TOP,
+            false => USER,
+        };
+        rows.push(row(kind, user, count));
     }
     rows
 }
