@@ -194,7 +194,7 @@ impl Broker {
     async fn exists(self, topic: String) -> Result<bool> {
         let client = self.admin.inner();
         let ask = move || client.fetch_metadata(Some(&topic), ATTEMPT_TIMEOUT);
-        let metadata = spawn_blocking(ask).await??;
+        let metadata = spawn_blocking(ask).await?.map_err(plain)?;
         let unknown = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
         let mut topics = metadata.topics().iter();
         Ok(topics.any(|topic| topic.error() != unknown))
@@ -205,11 +205,14 @@ impl Broker {
     pub async fn ready(self) -> Result<()> {
         let client = self.admin.inner();
         let ask = move || client.fetch_metadata(Some(self.topic), READY_TIMEOUT);
-        spawn_blocking(ask)
-            .await?
-            .context("the broker does not answer")?;
+        spawn_blocking(ask).await?.map_err(plain)?;
         Ok(())
     }
+}
+
+/// The text of such an error holds its cause already.
+pub fn plain(error: KafkaError) -> anyhow::Error {
+    anyhow!("{error}")
 }
 
 fn new_topic(topic: &Topic, replication: i32) -> NewTopic<'_> {

@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::broker;
 use crate::broker::Log;
+use crate::broker::plain;
 use crate::config;
 use crate::wikimedia::Resume;
 
@@ -104,7 +105,7 @@ fn watermarks(
             return Ok(None);
         }
         if Instant::now() > deadline {
-            return Err(error.into());
+            return Err(plain(error));
         }
         std::thread::sleep(Duration::from_millis(200));
     }

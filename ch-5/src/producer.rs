@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::anyhow;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use rdkafka::Message;
@@ -34,6 +33,7 @@ use tracing::warn;
 
 use crate::broker;
 use crate::broker::Log;
+use crate::broker::plain;
 use crate::config;
 use crate::cursor;
 use crate::event;
@@ -188,7 +188,7 @@ impl Sender {
     /// What librdkafka has given up.
     async fn attend(&mut self) -> Result<()> {
         if let Some(error) = self.deliveries.state().failure.take() {
-            return Err(anyhow!(error).context("the broker did not take a message"));
+            return Err(plain(error).context("the broker did not take a message"));
         }
         let messages = self.deliveries.take_alone();
         if messages.is_empty() {
@@ -230,7 +230,7 @@ impl Sender {
                 state.tracker.put_back(place);
                 Ok(())
             }
-            Err((error, _)) => Err(anyhow!(error).context("cannot write the cursor")),
+            Err((error, _)) => Err(plain(error).context("cannot write the cursor")),
         }
     }
 
@@ -321,7 +321,7 @@ where
                 deliveries.refuse(record.delivery_opaque, id, &error);
                 return Ok(());
             }
-            Err((error, _)) => return Err(anyhow!(error).context("cannot send")),
+            Err((error, _)) => return Err(plain(error).context("cannot send")),
         };
         // A delivery is told before its room is free, so that the last one may be told too early.
         _ = timeout(Duration::from_millis(10), deliveries.progress.notified()).await;

@@ -42,8 +42,6 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.queue.backoff.ms", "5"),
             ("auto.commit.interval.ms", "1000"),
-            // A member that died is missed so soon. Heartbeats do not depend on how long a write takes.
-            ("session.timeout.ms", "10000"),
             // A topic that is created, or grows, while this runs is noticed so soon.
             ("topic.metadata.refresh.interval.ms", "10000"),
         ],
@@ -127,7 +125,7 @@ impl Group {
         let message = match message {
             Ok(message) => message,
             Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
-                return Some(Err(anyhow!(error).context("the consumer can't go on")));
+                return Some(Err(anyhow!("the consumer can't go on: {error}")));
             }
             Err(_) => return None,
         };
