@@ -2,6 +2,7 @@
 //! the next, and breaks the stream that they read. One module a command; `cargo lab help COMMAND` teaches each.
 
 mod bench;
+mod broker;
 mod chapters;
 mod check;
 mod ci;

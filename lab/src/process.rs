@@ -306,6 +306,16 @@ impl Process {
         }
     }
 
+    /// Writes one line and leaves stdin open.
+    pub async fn write_line(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("stdin is closed")?;
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        stdin
+            .flush()
+            .await
+            .context("the program does not read its stdin")
+    }
+
     pub fn signal(&self, signal: Signal) -> Result<()> {
         if self.ended.is_some() {
             bail!("the program has ended before it could be sent a signal");

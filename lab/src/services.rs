@@ -4,6 +4,7 @@
 mod cassandra;
 mod cql;
 pub mod java;
+pub mod kafka;
 mod process;
 mod service;
 
@@ -17,9 +18,9 @@ use anyhow::bail;
 use tokio::time::Instant;
 
 use crate::ports;
-use crate::services::cassandra::DEFAULT_PORT;
 pub use crate::services::cql::answers as cassandra_answers;
 pub use crate::services::cql::execute as cassandra_execute;
+pub use crate::services::kafka::answers as kafka_answers;
 use crate::services::process::Running;
 use crate::services::service::Port;
 pub use crate::services::service::Service;
@@ -31,14 +32,15 @@ const POLL: Duration = Duration::from_millis(200);
 /// The kernel closes the sockets of a large process some time after its end.
 const RELEASE: Duration = Duration::from_secs(10);
 
-/// Starts, ends or shows the services that chapters need: Cassandra, without Docker
+/// Starts, ends or shows the services that chapters need: Cassandra and Kafka, without Docker
 ///
 /// A service needs Java 17, and Maven the first time, which fetches its jars. Everything is kept in
 /// target/services/: the jars, the configuration, the log, and the data, which outlives a restart.
 ///
 /// Examples:
-///   cargo lab services up                          on the default port, 9042
-///   cargo lab services up --cassandra-port 19042
+///   cargo lab services up                          both, on their default ports, 9042 and 9092
+///   cargo lab services up cassandra                all that ch-3 and ch-4 need
+///   cargo lab services up kafka --kafka-port 19092
 ///   cargo lab services status
 ///   cargo lab services down --wipe
 #[derive(clap::Args)]
@@ -55,8 +57,11 @@ enum Action {
         /// The services [default: all]
         services: Vec<Service>,
         /// The port for Cassandra's clients; two more are opened 7958 and 8157 above it
-        #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long, value_name = "PORT", default_value_t = cassandra::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
         cassandra_port: u16,
+        /// The port for Kafka's clients; the next one is opened for its controller
+        #[arg(long, value_name = "PORT", default_value_t = kafka::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+        kafka_port: u16,
     },
     /// End them: ask for a clean end, wait up to 30 s, then kill. The data stays
     Down {
@@ -86,10 +91,12 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         Action::Up {
             services,
             cassandra_port,
+            kafka_port,
         } => {
             for service in or_all(services) {
                 let port = match service {
                     Service::Cassandra => cassandra_port,
+                    Service::Kafka => kafka_port,
                 };
                 let ready = up(service, port).await?;
                 let how = match ready.started_in {
@@ -253,7 +260,11 @@ async fn down(service: Service, wipe: bool) -> Result<String> {
 async fn status(service: Service) -> (String, bool) {
     let folder = service.folder();
     match process::running(&folder) {
-        None => ("down: `cargo lab services up` starts it".to_owned(), false),
+        None => {
+            let name = service.name();
+            let how = format!("down: `cargo lab services up {name}` starts it");
+            (how, false)
+        }
         Some(Running { pid, port }) => {
             let is_up = service.answers(port).await;
             let state = if is_up {

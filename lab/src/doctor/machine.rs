@@ -33,9 +33,9 @@ const PORTS: [(u16, &str, &str); 6] = [
         "cargo lab services up --cassandra-port 19042",
     ),
     (
-        9092,
+        KAFKA,
         "from ch-5 on, Kafka or Redpanda",
-        "REDPANDA_BROKER=127.0.0.1:19092",
+        "cargo lab services up kafka --kafka-port 19092, and REDPANDA_BROKER=127.0.0.1:19092",
     ),
     (
         7100,
@@ -44,6 +44,7 @@ const PORTS: [(u16, &str, &str); 6] = [
     ),
 ];
 const CASSANDRA: u16 = 9042;
+const KAFKA: u16 = 9092;
 
 /// From which chapter on how many MiB must be free: a build; with Cassandra (its heap is 1 GiB); with Kafka too;
 /// with a Kubernetes cluster around all of it.
@@ -56,22 +57,23 @@ const OPEN_FILES: u64 = 4096;
 pub async fn look() -> Vec<Finding> {
     let mut findings = Vec::new();
     for (port, needed_by, other) in PORTS {
-        let serves = port == CASSANDRA && services::cassandra_answers(("127.0.0.1", port)).await;
-        findings.push(match ports::owner(port) {
-            None => Finding::good(&format!("port {port}"), "free", needed_by),
-            Some(owner) if serves => Finding::good(
-                &format!("port {port}"),
-                format!("Cassandra answers: {owner}"),
-                needed_by,
-            ),
-            Some(owner) => {
+        let at = ("127.0.0.1", port);
+        let serves = match port {
+            CASSANDRA => services::cassandra_answers(at).await.then_some("Cassandra"),
+            KAFKA => services::kafka_answers(at)
+                .await
+                .then_some("a Kafka broker"),
+            _ => None,
+        };
+        let what = format!("port {port}");
+        findings.push(match (ports::owner(port), serves) {
+            (None, _) => Finding::good(&what, "free", needed_by),
+            (Some(owner), Some(service)) => {
+                Finding::good(&what, format!("{service} answers: {owner}"), needed_by)
+            }
+            (Some(owner), None) => {
                 let mend = format!("end that, or choose another: {other}");
-                Finding::attention(
-                    &format!("port {port}"),
-                    format!("taken by {owner}"),
-                    needed_by,
-                    &mend,
-                )
+                Finding::attention(&what, format!("taken by {owner}"), needed_by, &mend)
             }
         });
     }

@@ -99,11 +99,26 @@ impl Output {
 
     /// The first kept line that `wanted` takes, as soon as it has come.
     pub async fn line(&self, deadline: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        self.line_after(0, deadline, wanted).await
+    }
+
+    /// The same of the lines behind the first `skipped` kept ones.
+    pub async fn line_after(
+        &self,
+        skipped: usize,
+        deadline: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         let mut progress = self.progress.clone();
         let found = async {
             loop {
                 let seen = *progress.borrow_and_update();
-                if let Some(line) = self.lines().into_iter().find(|line| wanted(line)) {
+                if let Some(line) = self
+                    .lines()
+                    .into_iter()
+                    .skip(skipped)
+                    .find(|line| wanted(line))
+                {
                     return Ok(line);
                 }
                 if seen.closed || progress.changed().await.is_err() {

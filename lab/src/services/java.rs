@@ -87,6 +87,18 @@ pub fn fetch(artefact: &str, libs: &Path) -> Result<()> {
     if !has_maven() {
         bail!("Maven is missing, which fetches {artefact}: {INSTALL_MAVEN}");
     }
+    // Two commands at once must not write the same files; the second finds them when its turn comes.
+    let lock = libs.with_extension("lock");
+    if let Some(folder) = libs.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let lock = std::fs::File::create(&lock)
+        .with_context(|| format!("cannot create {}", lock.display()))?;
+    lock.lock().context("cannot lock the folder of jars")?;
+    if libs.is_dir() {
+        return Ok(());
+    }
     eprintln!("fetching {artefact} with Maven, once");
     // Into a folder beside it first: what is cut off half-way must not look whole.
     let partial = libs.with_extension("partial");

@@ -12,11 +12,14 @@ use anyhow::Result;
 use crate::chapters;
 use crate::services::cassandra;
 use crate::services::cql;
+use crate::services::kafka;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Service {
     /// Cassandra 5.0, from ch-3 on
     Cassandra,
+    /// Kafka 4.1, from ch-5 on
+    Kafka,
 }
 
 /// A port that a service listens on.
@@ -33,11 +36,12 @@ pub struct Program {
 }
 
 impl Service {
-    pub const ALL: [Self; 1] = [Self::Cassandra];
+    pub const ALL: [Self; 2] = [Self::Cassandra, Self::Kafka];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Cassandra => "cassandra",
+            Self::Kafka => "kafka",
         }
     }
 
@@ -46,9 +50,10 @@ impl Service {
         target().join("services").join(self.name())
     }
 
-    pub fn ports(self, port: u16) -> impl IntoIterator<Item = Port> {
+    pub fn ports(self, port: u16) -> Vec<Port> {
         match self {
-            Self::Cassandra => cassandra::ports(port),
+            Self::Cassandra => cassandra::ports(port).into(),
+            Self::Kafka => kafka::ports(port).into(),
         }
     }
 
@@ -56,18 +61,21 @@ impl Service {
     pub fn patience(self) -> Duration {
         match self {
             Self::Cassandra => Duration::from_secs(120),
+            Self::Kafka => kafka::PATIENCE,
         }
     }
 
     pub fn prepare(self, folder: &Path, port: u16) -> Result<Program> {
         match self {
             Self::Cassandra => cassandra::prepare(folder, port),
+            Self::Kafka => kafka::prepare(folder, port),
         }
     }
 
     pub async fn answers(self, port: u16) -> bool {
         match self {
             Self::Cassandra => cql::answers(address(port)).await,
+            Self::Kafka => kafka::answers(address(port)).await,
         }
     }
 }

@@ -1,0 +1,29 @@
+//! The program `lab-broker`: built once a run of lab, and announced where that takes a while.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use tokio::sync::OnceCell;
+
+use crate::process;
+use crate::services::target;
+
+const NAME: &str = "lab-broker";
+
+/// The built program; the first call of this run builds it.
+pub async fn binary() -> Result<PathBuf> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    BINARY.get_or_try_init(build).await.cloned()
+}
+
+async fn build() -> Result<PathBuf> {
+    if !target().join("release").join(NAME).exists() {
+        eprintln!(
+            "building {NAME}, which speaks Kafka for lab: once, about two minutes; it needs gcc, g++ and make"
+        );
+    }
+    process::build_package(NAME).await.with_context(|| {
+        format!("{NAME} is what lab speaks Kafka with; `cargo lab doctor` shows what a build needs")
+    })
+}
