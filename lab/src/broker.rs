@@ -45,6 +45,7 @@ pub struct Broker {
 struct Embedded {
     process: Mutex<Process>,
     said: Output,
+    errors: Output,
 }
 
 /// A partition of a topic: its first offset, the one behind its last, and the next that the group would read.
@@ -97,6 +98,7 @@ impl Broker {
         Ok(Self {
             address,
             embedded: Some(Embedded {
+                errors: process.stderr.clone(),
                 process: Mutex::new(process),
                 said,
             }),
@@ -112,6 +114,19 @@ impl Broker {
     pub fn evicted(&self) -> Option<String> {
         let lines = self.embedded.as_ref()?.said.lines();
         lines.iter().find_map(|line| eviction(line))
+    }
+
+    /// # Errors
+    /// The embedded broker has ended by itself.
+    pub fn check(&self) -> Result<()> {
+        if let Some(embedded) = &self.embedded {
+            let said = embedded.errors.lines().join("\n  ");
+            ensure!(
+                !embedded.said.is_closed(),
+                "the embedded broker has ended by itself; its last lines:\n  {said}"
+            );
+        }
+        Ok(())
     }
 
     /// The topic's partitions, in order, and what `group` has committed.

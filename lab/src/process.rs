@@ -28,7 +28,7 @@ use crate::docker::Container;
 
 /// What a program must not inherit from the shell that lab was started in: the variables of design's table, and
 /// those that change what a panic or an error prints.
-const OURS: [&str; 25] = [
+const OURS: [&str; 26] = [
     "ADMIN_PASSWORD_HASH",
     "ADMIN_USERNAME",
     "BATCH_INTERVAL",
@@ -53,6 +53,7 @@ const OURS: [&str; 25] = [
     "WIKIPEDIA_STREAM_URL",
     "WIKIPEDIA_TOPIC",
     "WIKIPEDIA_TOPIC_PARTITIONS",
+    "WIKIPEDIA_TOPIC_REPLICATION",
     "WORKERS",
 ];
 

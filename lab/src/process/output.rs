@@ -76,6 +76,11 @@ impl Output {
         self.progress.borrow().lines
     }
 
+    /// Whether the program has closed it, as its end does.
+    pub fn is_closed(&self) -> bool {
+        self.progress.borrow().closed
+    }
+
     /// The kept lines so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines

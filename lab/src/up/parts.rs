@@ -1,5 +1,5 @@
-//! What `up` runs: the stream, the chapter's programs, and the login that opens `/stats`. Starts them, asks them,
-//! and ends them in order.
+//! What `up` runs: the stream, the chapter's programs, the topic between them, and the login that opens `/stats`.
+//! Starts them, asks them, and ends them in order.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -14,9 +14,10 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Options;
+use super::ports::Ports;
+use super::topic::Topic;
 use crate::chapters;
 use crate::client::Client;
-use crate::ports;
 use crate::process;
 use crate::process::Process;
 use crate::process::Program;
@@ -24,8 +25,6 @@ use crate::process::Signal;
 use crate::replay;
 use crate::replay::Replay;
 
-/// The port of chapter 1, which has no configuration yet.
-const FIXED_PORT: u16 = 7000;
 const WIKIMEDIA: &str = "https://stream.wikimedia.org/v2/stream/recentchange";
 const USERNAME: &str = "lab";
 /// Of each output; enough to show why a program ended, and what `watch` prints.
@@ -34,13 +33,19 @@ const START: Duration = Duration::from_secs(60);
 /// The contract says 10 s; two more are for a busy machine.
 const STOP: Duration = Duration::from_secs(12);
 
+#[derive(Default)]
 pub struct Parts {
     pub chapter: u8,
-    pub client: Client,
+    /// Of the server that has `/stats`, once there is one.
+    server: Option<Client>,
+    /// From the split on.
+    pub producer: Option<Client>,
     pub stream: String,
     replay: Option<Replay>,
+    pub topic: Option<Topic>,
     pub login: Option<Login>,
     programs: Vec<(&'static str, Process)>,
+    has_started: bool,
 }
 
 /// The user made up for this run.
@@ -49,83 +54,23 @@ pub struct Login {
     pub token: String,
 }
 
-pub async fn start(chapter: u8, options: &Options) -> Result<Parts> {
-    let port = options.port;
-    if chapter == 1 && port != FIXED_PORT {
-        bail!("chapter 1 always listens on port {FIXED_PORT}: HTTP_ADDR comes with chapter 2");
-    }
-    if let Some(owner) = ports::owner(port) {
-        let way_out = match chapter {
-            1 => "end that program, chapter 1 knows no other port".to_owned(),
-            _ => format!(
-                "end that program, or choose another port: --port {}",
-                port.saturating_add(1)
-            ),
-        };
-        bail!("port {port} is taken by {owner}; {way_out}");
-    }
-    let binary = process::build(chapter).await?;
-    let password = random_hex::<8>()?;
-    let replay = if chapter > 1 {
-        replay(options).await?
-    } else {
-        None
-    };
-    let stream = replay
-        .as_ref()
-        .map_or_else(|| WIKIMEDIA.to_owned(), Replay::stream_url);
-    let program = program(chapter, port, &binary, &stream, &password).await?;
-
-    let client =
-        Client::new(format!("http://127.0.0.1:{port}")).with_deadline(Duration::from_secs(10));
-    let mut parts = Parts {
-        chapter,
-        client,
-        stream,
-        replay,
-        login: None,
-        programs: Vec::new(),
-    };
-    parts
-        .programs
-        .push(("serve", program.clone().args(["serve"]).start()?));
-    parts.wait_for_status().await?;
-    if chapter == 2 {
-        parts
-            .programs
-            .push(("watch", program.args(["watch"]).start()?));
-    }
-    if chapter >= 3 {
-        let token = parts.log_in(&password).await?;
-        parts.login = Some(Login { password, token });
-    }
-    Ok(parts)
-}
-
 /// The replay, unless Wikimedia's own stream was asked for.
-async fn replay(options: &Options) -> Result<Option<Replay>> {
-    if options.live {
+async fn replay(chapter: u8, options: &Options) -> Result<Option<Replay>> {
+    if options.live || chapter == 1 {
         return Ok(None);
     }
     let mut replayed = replay::Options::default();
     replayed.address.set_port(0);
-    replayed.rate = options.rate;
+    replayed.rate = options.rate.unwrap_or(if chapter < 5 { 40 } else { 200 });
     Ok(Some(replay::start(replayed).await?))
 }
 
-async fn program(
-    chapter: u8,
-    port: u16,
-    binary: &PathBuf,
-    stream: &str,
-    password: &str,
-) -> Result<Program> {
+async fn program(chapter: u8, binary: &PathBuf, stream: &str, password: &str) -> Result<Program> {
     let mut program = Program::new([binary])
         // Away from the workspace's `.env`, which may hold a learner's own settings.
         .folder(std::env::temp_dir())
         .keep_lines(KEPT_LINES)
         .env("CONFIG_FILE", "/dev/null")
-        .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
         .env("WIKIPEDIA_STREAM_URL", stream)
         .env("STORAGE", "memory")
         .env("JWT_SECRET", random_hex::<32>()?)
@@ -148,19 +93,81 @@ async fn program(
 }
 
 impl Parts {
-    async fn wait_for_status(&mut self) -> Result<()> {
+    /// Nothing runs yet; what `start` has started by then is ended by `stop`.
+    pub fn of(chapter: u8) -> Self {
+        Self {
+            chapter,
+            ..Self::default()
+        }
+    }
+
+    pub async fn start(&mut self, options: &Options) -> Result<()> {
+        let chapter = self.chapter;
+        let ports = Ports::of(chapter, options)?;
+        if options.broker.is_some() && chapter < 5 {
+            bail!("--broker is for chapter 5 and later: chapter {chapter} has no topic");
+        }
+        let binary = process::build(chapter).await?;
+        let password = random_hex::<8>()?;
+        self.replay = replay(chapter, options).await?;
+        self.stream = match &self.replay {
+            Some(replay) => replay.stream_url(),
+            None => WIKIMEDIA.to_owned(),
+        };
+        let program = program(chapter, &binary, &self.stream, &password).await?;
+        match ports.producer {
+            Some(producer) => {
+                let topic = Topic::open(chapter, options.broker.as_deref()).await?;
+                let program = topic.environment(program);
+                self.topic = Some(topic);
+                self.producer = Some(self.run("producer", &program, producer).await?);
+                self.server = Some(self.run("consumer", &program, ports.server).await?);
+            }
+            None => {
+                self.server = Some(self.run("serve", &program, ports.server).await?);
+                if chapter == 2 {
+                    let watch = program.args(["watch"]).start()?;
+                    self.programs.push(("watch", watch));
+                }
+            }
+        }
+        if chapter >= 3 {
+            let token = self.log_in(&password).await?;
+            self.login = Some(Login { password, token });
+        }
+        self.has_started = true;
+        Ok(())
+    }
+
+    /// Starts a role that serves HTTP, and waits until it does.
+    async fn run(&mut self, role: &'static str, program: &Program, port: u16) -> Result<Client> {
+        let program = program
+            .clone()
+            .env("HTTP_ADDR", format!("127.0.0.1:{port}"));
+        self.programs.push((role, program.args([role]).start()?));
+        let base = format!("http://127.0.0.1:{port}");
+        let client = Client::new(base).with_deadline(Duration::from_secs(10));
+        self.wait_for_status(&client).await?;
+        Ok(client)
+    }
+
+    async fn wait_for_status(&mut self, client: &Client) -> Result<()> {
         let start = Instant::now();
-        while self.client.get("/status").await.is_err() {
+        while client.get("/status").await.is_err() {
             self.check()?;
             ensure!(
                 start.elapsed() < START,
                 "no answer from {}/status within {} s",
-                self.client.base(),
+                client.base(),
                 START.as_secs()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    pub fn server(&self) -> Result<&Client> {
+        self.server.as_ref().context("the server is not up")
     }
 
     /// An error if one of the programs has ended, with its last words.
@@ -175,12 +182,13 @@ impl Parts {
                 );
             }
         }
-        Ok(())
+        self.topic.as_ref().map_or(Ok(()), Topic::check)
     }
 
     async fn log_in(&self, password: &str) -> Result<String> {
         let credentials = json!({ "username": USERNAME, "password": password });
-        let response = self.client.post_json("/login", &credentials).await?;
+        let server = self.server()?;
+        let response = server.post_json("/login", &credentials).await?;
         ensure!(
             response.status == 200,
             "login: {}, {}",
@@ -196,10 +204,11 @@ impl Parts {
         let Some(login) = &self.login else {
             return Ok(None);
         };
-        let mut response = self.client.get_with_token("/stats", &login.token).await?;
+        let server = self.server()?;
+        let mut response = server.get_with_token("/stats", &login.token).await?;
         if response.status == 401 {
             let token = self.log_in(&login.password).await?;
-            response = self.client.get_with_token("/stats", &token).await?;
+            response = server.get_with_token("/stats", &token).await?;
             if let Some(login) = &mut self.login {
                 login.token = token;
             }
@@ -231,8 +240,11 @@ impl Parts {
 
     /// The `curl` lines to copy.
     pub fn curl(&self) -> Vec<String> {
-        let base = self.client.base();
-        let mut lines = vec![format!("curl -s {base}/status")];
+        let servers = self.producer.iter().chain(&self.server);
+        let mut lines: Vec<String> = servers
+            .map(|server| format!("curl -s {}/status", server.base()))
+            .collect();
+        let base = self.server.as_ref().map_or("", Client::base);
         if let Some(login) = &self.login {
             let credentials = json!({ "username": USERNAME, "password": login.password });
             lines.push(format!(
@@ -246,13 +258,26 @@ impl Parts {
         lines
     }
 
-    /// Ends all programs at once, each in its own order. A program that ended already is an error only elsewhere.
+    /// Ends all programs at once, each in its own order, and then what is between them. A program that ended already is
+    /// an error only elsewhere.
     pub async fn stop(mut self) -> Result<()> {
         for (_, program) in &mut self.programs {
             if program.ended().is_none() {
                 program.signal(Signal::TERM)?;
             }
         }
+        let ended = self.wait_for_end().await;
+        if let Some(topic) = self.topic {
+            topic.close().await?;
+        }
+        if let Some(replay) = self.replay {
+            replay.stop().await;
+        }
+        // Broken off while it started, a program may not have been ready for the signal yet.
+        if self.has_started { ended } else { Ok(()) }
+    }
+
+    async fn wait_for_end(&mut self) -> Result<()> {
         let name = chapters::name(self.chapter);
         for (role, program) in &mut self.programs {
             if program.ended().is_none() {
@@ -267,15 +292,12 @@ impl Parts {
                 );
             }
         }
-        if let Some(replay) = self.replay {
-            replay.stop().await;
-        }
         Ok(())
     }
 }
 
 /// Random bytes in hex: a secret and a password of this run alone.
-fn random_hex<const BYTES: usize>() -> Result<String> {
+pub fn random_hex<const BYTES: usize>() -> Result<String> {
     let mut bytes = [0_u8; BYTES];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))

@@ -1,0 +1,111 @@
+//! The ports that `up` opens: those of the chapters' defaults or of the command line, refused while taken.
+
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+
+use super::Options;
+use crate::ports::owner;
+
+/// The port of chapter 1, which has no configuration yet.
+const FIXED: u16 = 7000;
+const CONSUMER: u16 = 8080;
+
+/// Where the chapter's programs listen, on 127.0.0.1.
+pub struct Ports {
+    /// Of the server that has `/stats`, once there is one.
+    pub server: u16,
+    /// `None` before the split.
+    pub producer: Option<u16>,
+}
+
+impl Ports {
+    /// # Errors
+    /// One is taken, or can't be chosen in this chapter.
+    pub fn of(chapter: u8, options: &Options) -> Result<Self> {
+        let server = options
+            .port
+            .unwrap_or(if chapter < 5 { FIXED } else { CONSUMER });
+        if chapter == 1 && server != FIXED {
+            bail!("chapter 1 always listens on port {FIXED}: HTTP_ADDR comes with chapter 2");
+        }
+        let producer = (chapter >= 5).then_some(options.producer_port);
+        ensure!(
+            producer != Some(server),
+            "--port and --producer-port are both {server}: the consumer and the producer need one each"
+        );
+        if let Some(owner) = owner(server) {
+            let way_out = match chapter {
+                1 => "end that program, chapter 1 knows no other port".to_owned(),
+                _ => way_out("--port", server),
+            };
+            bail!("port {server} is taken by {owner}; {way_out}");
+        }
+        if let Some((port, owner)) = producer.and_then(|port| Some((port, owner(port)?))) {
+            let way_out = way_out("--producer-port", port);
+            bail!("port {port}, for the producer, is taken by {owner}; {way_out}");
+        }
+        Ok(Self { server, producer })
+    }
+}
+
+fn way_out(option: &str, port: u16) -> String {
+    let other = port.checked_add(1).unwrap_or(port - 1);
+    format!("end that program, or choose another port: {option} {other}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn options(port: Option<u16>, producer_port: u16) -> Options {
+        Options {
+            chapter: None,
+            live: false,
+            rate: None,
+            port,
+            producer_port,
+            broker: None,
+            seconds: None,
+        }
+    }
+
+    fn refusal(chapter: u8, options: &Options) -> String {
+        Ports::of(chapter, options).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn taken_port_is_named_with_its_owner_and_the_option() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        let us = format!("(pid {})", std::process::id());
+        for (chapter, options, option) in [
+            (2, options(Some(taken), 2112), "--port"),
+            (5, options(Some(taken), 1), "--port"),
+            (5, options(Some(free()), taken), "--producer-port"),
+        ] {
+            let text = refusal(chapter, &options);
+            let other = format!("{option} {}", taken.wrapping_add(1));
+            for part in [&format!("port {taken}"), &us, &other] {
+                assert!(text.contains(part.as_str()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn producer_has_a_port_from_the_split_on_and_it_is_its_own() {
+        let (one, two) = (free(), free());
+        let ports = Ports::of(4, &options(Some(one), one)).unwrap();
+        assert_eq!((ports.server, ports.producer), (one, None));
+        let ports = Ports::of(5, &options(Some(one), two)).unwrap();
+        assert_eq!((ports.server, ports.producer), (one, Some(two)));
+        assert!(refusal(5, &options(Some(one), one)).contains("one each"));
+        assert!(refusal(1, &options(Some(one), two)).contains("always listens on port 7000"));
+    }
+
+    fn free() -> u16 {
+        crate::client::free_port().unwrap()
+    }
+}

@@ -1,0 +1,250 @@
+//! What `up` knows of a chapter from ch-3 on, as a table or as a line: each count of `/stats` beside what was sent.
+
+use serde_json::Value;
+
+use super::topic::Written;
+use crate::broker::EMBEDDED_LIMIT;
+use crate::screen::grouped;
+use crate::screen::plain;
+
+/// Of domains where they stand alone, and of domains and of users where they share the screen.
+const MOST: usize = 8;
+const MOST_OF_EACH: usize = 5;
+
+/// One look at everything.
+pub struct Look<'a> {
+    pub stats: &'a Value,
+    /// What a correct consumer has counted; nobody knows it of the live stream.
+    pub truth: Option<&'a Value>,
+    pub rate: Option<f64>,
+    /// From ch-5 on; the reason where the broker does not tell.
+    pub written: Option<&'a anyhow::Result<Written>>,
+}
+
+impl Look<'_> {
+    pub fn table(&self) -> Vec<String> {
+        let heading = if self.truth.is_some() { "sent" } else { "" };
+        let mut lines = vec![format!("{:<32}{:>14}{heading:>14}", "", "/stats")];
+        for (name, field) in [
+            ("messages", "messages"),
+            ("  bots", "bots"),
+            ("  non-bots", "non_bots"),
+            ("distinct users", "distinct_users"),
+        ] {
+            let sent = self.truth.map(|truth| number(truth, field));
+            lines.push(row(name, number(self.stats, field), sent));
+        }
+        lines.push(format!(
+            "{:<32}{:>14}",
+            "messages a second",
+            shown(self.rate)
+        ));
+        lines.extend(self.topic());
+        let has_users = self.stats["by_user"].is_object();
+        let most = if has_users { MOST_OF_EACH } else { MOST };
+        let domains = self.stats["by_domain"].as_object();
+        let domains = grouped(domains.map_or(0, serde_json::Map::len) as u64);
+        let heading = format!("the busiest of {domains} domains");
+        lines.extend(self.busiest(&heading, "by_domain", most));
+        if has_users {
+            lines.extend(self.busiest("the busiest users", "by_user", most));
+        }
+        lines
+    }
+
+    pub fn line(&self) -> String {
+        let sent = |truth| format!(" of {} sent", grouped(number(truth, "messages")));
+        let lag = match self.written {
+            None => String::new(),
+            Some(Ok(written)) => {
+                let dropped = match written.dropped {
+                    0 => String::new(),
+                    dropped => format!(", {}", dropped_words(dropped)),
+                };
+                format!(", lag {}{dropped}", grouped(self.lag(written)))
+            }
+            Some(Err(error)) => format!(", lag unknown: {}", plain(&format!("{error:#}"))),
+        };
+        let mut parts = Vec::new();
+        for (field, most) in [("by_domain", 3), ("by_user", 2)] {
+            let top = top(self.stats, field, most).into_iter();
+            let top = top.map(|(name, count)| format!("{} {}", plain(name), grouped(count)));
+            parts.push(top.collect::<Vec<_>>().join(", "));
+        }
+        parts.retain(|part| !part.is_empty());
+        format!(
+            "messages {}{}, {} a second, bots {}, non-bots {}, users {}{lag}; {}\n",
+            grouped(number(self.stats, "messages")),
+            self.truth.map(sent).unwrap_or_default(),
+            shown(self.rate),
+            grouped(number(self.stats, "bots")),
+            grouped(number(self.stats, "non_bots")),
+            grouped(number(self.stats, "distinct_users")),
+            parts.join("; "),
+        )
+    }
+
+    /// The topic was empty at the start, and its consumer counts all of it.
+    fn lag(&self, written: &Written) -> u64 {
+        written
+            .records
+            .saturating_sub(number(self.stats, "messages"))
+    }
+
+    fn topic(&self) -> Vec<String> {
+        let written = match self.written {
+            None => return Vec::new(),
+            Some(Err(error)) => {
+                return vec![format!("lag unknown: {}", plain(&format!("{error:#}")))];
+            }
+            Some(Ok(written)) => written,
+        };
+        let mut lines = vec![
+            row("written to the topic", written.records, None),
+            row("lag: written, not counted yet", self.lag(written), None),
+        ];
+        if written.dropped > 0 {
+            lines.push(dropped_words(written.dropped));
+        }
+        lines
+    }
+
+    fn busiest(&self, heading: &str, field: &str, most: usize) -> Vec<String> {
+        let mut lines = vec![String::new(), heading.to_owned()];
+        for (name, count) in top(self.stats, field, most) {
+            // Of users, the truth too names only the first.
+            let sent = self.truth.and_then(|truth| truth[field][name].as_u64());
+            lines.push(row(&format!("  {name}"), count, sent));
+        }
+        lines
+    }
+}
+
+fn row(name: &str, count: u64, sent: Option<u64>) -> String {
+    let sent = sent.map(grouped).unwrap_or_default();
+    let row = format!("{:<32}{:>14}{sent:>14}", plain(name), grouped(count));
+    row.trim_end().to_owned()
+}
+
+fn dropped_words(dropped: u64) -> String {
+    let dropped = grouped(dropped);
+    format!("{dropped} dropped: the broker in memory keeps {EMBEDDED_LIMIT}")
+}
+
+fn number(stats: &Value, field: &str) -> u64 {
+    stats[field].as_u64().unwrap_or_default()
+}
+
+/// The names with the most events, highest first.
+fn top<'a>(stats: &'a Value, field: &str, most: usize) -> Vec<(&'a str, u64)> {
+    let names = stats[field].as_object().into_iter().flatten();
+    let mut names: Vec<(&str, u64)> = names
+        .map(|(name, count)| (name.as_str(), count.as_u64().unwrap_or_default()))
+        .collect();
+    names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    names.truncate(most);
+    names
+}
+
+fn shown(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "…".to_owned(), |rate| format!("{rate:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stats() -> Value {
+        json!({
+            "messages": 1234, "distinct_users": 300, "bots": 234, "non_bots": 1000,
+            "by_domain": {"b.org": 17, "a.org": 17, "en.wikipedia.org": 1200},
+        })
+    }
+
+    fn look(stats: &Value) -> Look<'_> {
+        Look {
+            stats,
+            truth: None,
+            rate: None,
+            written: None,
+        }
+    }
+
+    fn has(lines: &[String], start: &str, end: &str) -> bool {
+        let is_it = |line: &String| line.starts_with(start) && line.ends_with(end);
+        lines.iter().any(is_it)
+    }
+
+    #[test]
+    fn table_shows_each_count_beside_what_was_sent() {
+        let truth = json!({"messages": 1240, "by_domain": {"a.org": 18}});
+        let lines = Look {
+            truth: Some(&truth),
+            rate: Some(39.6),
+            ..look(&stats())
+        }
+        .table();
+        assert!(has(&lines, "messages ", "1,234         1,240"));
+        assert!(has(&lines, "messages a second", "40"));
+        assert!(has(&lines, "  a.org", "17            18"));
+        assert!(!has(&lines, "lag", "") && !has(&lines, "the busiest users", ""));
+    }
+
+    #[test]
+    fn users_and_lag_are_shown_where_there_are_any_and_fit_a_small_terminal() {
+        let mut stats = stats();
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        stats["by_user"] = names.map(|name| (name, 7)).into_iter().collect();
+        stats["by_domain"] = names.map(|name| (name, 8)).into_iter().collect();
+        let truth = json!({"by_user": {"a": 9}});
+        let written = Ok(Written {
+            records: 1240,
+            dropped: 10,
+        });
+        let look = Look {
+            truth: Some(&truth),
+            written: Some(&written),
+            ..look(&stats)
+        };
+        let lines = look.table();
+        assert!(has(&lines, "written to the topic", " 1,240"));
+        assert!(has(&lines, "lag: written, not counted yet", " 6"));
+        assert!(has(&lines, "10 dropped: ", "5 MiB a partition"));
+        assert!(has(&lines, "  a ", "7             9"));
+        assert!(has(&lines, "  b ", " 7"), "not among the truth's first");
+        assert!(lines.len() < 24, "{}", lines.len());
+        let line = look.line();
+        assert!(
+            line.contains(", lag 6, 10 dropped: ") && line.ends_with("; a 8, b 8, c 8; a 7, b 7\n")
+        );
+    }
+
+    #[test]
+    fn broker_that_does_not_tell_is_said() {
+        let stats = stats();
+        let unknown = Err(anyhow::anyhow!("no\x1banswer"));
+        let look = Look {
+            written: Some(&unknown),
+            ..look(&stats)
+        };
+        assert!(has(&look.table(), "lag unknown: no\u{fffd}answer", ""));
+        assert!(look.line().contains(", lag unknown: no"));
+    }
+
+    #[test]
+    fn names_come_highest_first_and_ties_by_name() {
+        assert_eq!(
+            top(&stats(), "by_domain", 2),
+            [("en.wikipedia.org", 1200), ("a.org", 17)]
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_it_is_one_line() {
+        let text = look(&stats()).line();
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.starts_with("messages 1,234, … a second, bots 234, non-bots 1,000, users 300; en.wikipedia.org 1,200"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The topic between the roles, from ch-5 on: on a broker in memory that ends with `up`, or on a real one, where it is
+//! made for this run and deleted at its end.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use tokio::time::timeout;
+
+use super::parts::random_hex;
+use crate::broker::Broker;
+use crate::broker::EMBEDDED_LIMIT;
+use crate::broker::Partition;
+use crate::process::Program;
+use crate::services;
+
+const PARTITIONS: i32 = 6;
+/// The table waits for no broker longer than that.
+const ANSWER: Duration = Duration::from_secs(2);
+
+pub struct Topic {
+    pub name: String,
+    broker: Broker,
+}
+
+/// How far the writing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub records: u64,
+    /// What the embedded broker has dropped of it.
+    pub dropped: u64,
+}
+
+impl Topic {
+    /// # Errors
+    /// The broker does not answer, or lab's own can't be built or started.
+    pub async fn open(chapter: u8, broker: Option<&str>) -> Result<Self> {
+        let name = match chapter {
+            5 => "wikipedia.changes",
+            _ => "wikipedia.protobuf",
+        };
+        if let Some(address) = broker {
+            ensure!(
+                services::kafka_answers(address).await,
+                "no Kafka broker answers at {address}; `cargo lab services up kafka` starts one on 127.0.0.1:9092"
+            );
+            // Its producer makes the topic, as it would anywhere.
+            return Ok(Self {
+                name: format!("{name}.lab-{}", random_hex::<4>()?),
+                broker: Broker::at(address),
+            });
+        }
+        let topic = Self {
+            name: name.to_owned(),
+            broker: Broker::embedded().await?,
+        };
+        // The embedded one has no admin API, by which the producer would make them.
+        let broker = &topic.broker;
+        broker.create(name, PARTITIONS, &[]).await?;
+        let compacted = [("cleanup.policy", "compact")];
+        broker.create(&topic.cursor(), 1, &compacted).await?;
+        Ok(topic)
+    }
+
+    fn cursor(&self) -> String {
+        format!("{}.cursor", self.name)
+    }
+
+    pub fn environment(&self, program: Program) -> Program {
+        program
+            .env("REDPANDA_BROKER", &self.broker.address)
+            .env("WIKIPEDIA_TOPIC", &self.name)
+            .env("WIKIPEDIA_TOPIC_PARTITIONS", PARTITIONS.to_string())
+    }
+
+    /// Where it is and what it keeps, in a line.
+    pub fn describe(&self) -> String {
+        let address = &self.broker.address;
+        match self.broker.is_embedded() {
+            true => format!(
+                "{address}, in memory: it keeps {EMBEDDED_LIMIT}, older events are dropped; --broker takes a real one"
+            ),
+            false => format!("{address}; the topic is deleted at the end"),
+        }
+    }
+
+    pub async fn written(&self) -> Result<Written> {
+        let asked = timeout(ANSWER, self.broker.topic(&self.name, None)).await;
+        let partitions = asked.context("the broker does not answer")??;
+        Ok(sum(&partitions))
+    }
+
+    /// # Errors
+    /// The embedded broker has ended.
+    pub fn check(&self) -> Result<()> {
+        self.broker.check()
+    }
+
+    pub async fn close(self) -> Result<()> {
+        self.broker.delete(&self.name).await?;
+        self.broker.delete(&self.cursor()).await
+    }
+}
+
+fn sum(partitions: &[Partition]) -> Written {
+    let count = |offset: i64| u64::try_from(offset).unwrap_or_default();
+    Written {
+        records: partitions.iter().map(|one| count(one.high)).sum(),
+        dropped: partitions.iter().map(|one| count(one.low)).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_add_up() {
+        let partition = |low, high| Partition {
+            partition: 0,
+            low,
+            high,
+            committed: None,
+        };
+        let written = sum(&[partition(0, 10), partition(3, 7)]);
+        let expected = Written {
+            records: 17,
+            dropped: 3,
+        };
+        assert_eq!(written, expected);
+    }
+
+    #[tokio::test]
+    async fn real_broker_that_is_not_there_is_named_with_a_way_out() {
+        let nobody = format!("127.0.0.1:{}", crate::client::free_port().unwrap());
+        let error = Topic::open(5, Some(&nobody))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains(&nobody) && error.contains("services up kafka"),
+            "{error}"
+        );
+    }
+}
