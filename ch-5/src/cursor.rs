@@ -1,5 +1,6 @@
 //! The producer's place in the stream, kept in a topic of its own: the newest message with the name of the events'
-//! topic as its key is the `Resume` to go on from. Compaction leaves little more than that one.
+//! topic as its key is the `Resume` to go on from. Compaction leaves little more than that one. Of a topic that was
+//! made with more partitions only the first is used.
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::broker::Log;
 use crate::broker::plain;
 use crate::config;
 use crate::wikimedia::Resume;
+
+pub const PARTITION: i32 = 0;
 
 /// How long the reading may take; beginning without the place would lose events.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +50,8 @@ pub async fn read(config: &config::Producer) -> Result<Resume> {
             ("group.id", &cursor_topic),
             ("enable.auto.commit", "false"),
             ("enable.partition.eof", "true"),
+            // Where what was to be read first has been deleted meanwhile.
+            ("auto.offset.reset", "earliest"),
         ],
     );
     let consumer: BaseConsumer<Log> = settings
@@ -89,7 +94,7 @@ fn watermarks(
 ) -> Result<Option<(i64, i64)>> {
     let creation = Instant::now() + CREATION_TIMEOUT;
     loop {
-        let error = match consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)) {
+        let error = match consumer.fetch_watermarks(topic, PARTITION, Duration::from_secs(5)) {
             Ok(watermarks) => return Ok(Some(watermarks)),
             Err(error) => error,
         };
@@ -122,7 +127,7 @@ fn newest_since(
     let mut newest = None;
     let mut next = begin;
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, 0, Offset::Offset(begin))?;
+    partitions.add_partition_offset(topic, PARTITION, Offset::Offset(begin))?;
     consumer.assign(&partitions)?;
     while next < end {
         if Instant::now() > deadline {

@@ -1,6 +1,7 @@
 //! The role `producer`: reads the stream, writes each event to the topic, and keeps its place in the stream behind
 //! which everything is acknowledged. A full queue slows the reading; nothing is dropped.
 
+mod client;
 mod deliveries;
 #[cfg(test)]
 mod tests;
@@ -11,17 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
 use anyhow::Result;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
-use rdkafka::message::Header;
 use rdkafka::message::OwnedHeaders;
-use rdkafka::message::ToBytes;
 use rdkafka::producer::BaseRecord;
-use rdkafka::producer::ThreadedProducer;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
@@ -31,17 +28,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use tracing::warn;
 
-use crate::broker;
-use crate::broker::Log;
 use crate::broker::plain;
 use crate::config;
 use crate::cursor;
-use crate::event;
 use crate::event::Event;
+use crate::producer::client::Client;
+use crate::producer::client::client;
+use crate::producer::client::enqueue;
+use crate::producer::client::headers;
 use crate::producer::deliveries::CURSOR;
-use crate::producer::deliveries::Callbacks;
 use crate::producer::deliveries::Deliveries;
-use crate::producer::deliveries::is_refusal;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
 use crate::wikimedia::Resume;
@@ -81,9 +77,9 @@ async fn produce(
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let mut sender = Sender::new(config)?;
-    let sent = sender.send_all(events, shutdown).await;
+    let mut sent = sender.send_all(events, shutdown).await;
     if sent.is_ok() {
-        sender.finish().await;
+        sent = sender.finish().await;
     }
     info!(
         acknowledged = sender.deliveries.acknowledged.load(Ordering::Relaxed),
@@ -94,8 +90,6 @@ async fn produce(
     _ = timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(sender))).await;
     sent
 }
-
-type Client = ThreadedProducer<Callbacks>;
 
 struct Sender {
     topic: String,
@@ -136,13 +130,15 @@ impl Sender {
                 _ = cursor.tick() => self.write_cursor()?,
                 slice = slices.next() => {
                     let Some(slice) = slice else { return Ok(()) };
-                    let room = self.drained_to(IN_FLIGHT_LIMIT - SLICE);
-                    match shutdown.run_until_cancelled(room).await {
-                        Some(room) => room?,
-                        // They come again, for the cursor does not go past them.
+                    let sent = async {
+                        self.drained_to(IN_FLIGHT_LIMIT - SLICE).await?;
+                        self.send(slice).await
+                    };
+                    match shutdown.run_until_cancelled(sent).await {
+                        Some(sent) => sent?,
+                        // What is not sent comes again, for the cursor does not go past it.
                         None => return Ok(()),
                     }
-                    self.send(slice).await?;
                 }
             }
         }
@@ -220,9 +216,12 @@ impl Sender {
             place
         };
         let Some(place) = place else { return Ok(()) };
-        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR);
         let value = place.to_string();
-        match self.client.send(record.key(&self.topic).payload(&value)) {
+        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR)
+            .partition(cursor::PARTITION)
+            .key(&self.topic)
+            .payload(&value);
+        match self.client.send(record) {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 let mut state = self.deliveries.state();
@@ -236,10 +235,16 @@ impl Sender {
 
     /// At shutdown: waits for what is in flight, then writes the cursor. What does not get through is read again
     /// after the next start.
-    async fn finish(&mut self) {
-        if !matches!(timeout(FLUSH_TIMEOUT, self.drained_to(0)).await, Ok(Ok(()))) {
-            let events = self.deliveries.state().tracker.in_flight();
-            warn!(events, "not acknowledged in time, to be read again");
+    ///
+    /// # Errors
+    /// What librdkafka has given up.
+    async fn finish(&mut self) -> Result<()> {
+        match timeout(FLUSH_TIMEOUT, self.drained_to(0)).await {
+            Ok(drained) => drained?,
+            Err(_) => {
+                let events = self.deliveries.state().tracker.in_flight();
+                warn!(events, "not acknowledged in time, to be read again");
+            }
         }
         let deliveries = Arc::clone(&self.deliveries);
         let written = async {
@@ -248,82 +253,16 @@ impl Sender {
                 if !deliveries.state().cursor_in_flight {
                     self.write_cursor()?;
                     if !deliveries.state().cursor_in_flight {
-                        return anyhow::Ok(());
+                        return Ok(());
                     }
                 }
                 self.attend().await?;
                 deliveries.progress.notified().await;
             }
         };
-        match timeout(CURSOR_TIMEOUT, written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("the cursor stays behind: {error:#}"),
-            Err(_) => warn!("the cursor stays behind: not acknowledged in time"),
-        }
-    }
-}
-
-fn client(config: &config::Broker, deliveries: &Arc<Deliveries>, alone: bool) -> Result<Client> {
-    let settings = broker::settings(
-        config,
-        &[],
-        &[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            // As other clients do it, so that a user has the same partition whoever writes.
-            ("partitioner", "murmur2_random"),
-            ("batch.num.messages", if alone { "1" } else { "10000" }),
-        ],
-    );
-    let callbacks = Callbacks {
-        deliveries: Arc::clone(deliveries),
-        alone,
-        log: Log::default(),
-    };
-    settings
-        .create_with_context(callbacks)
-        .context("cannot set up a producer; is REDPANDA_PROPERTIES right?")
-}
-
-fn headers(event: &Event) -> OwnedHeaders {
-    let headers = OwnedHeaders::new_with_capacity(2);
-    let headers = match &event.id {
-        Some(id) => headers.insert(Header {
-            key: "id",
-            value: Some(id),
-        }),
-        None => headers,
-    };
-    headers.insert(Header {
-        key: "content-type",
-        value: Some(event::CONTENT_TYPE),
-    })
-}
-
-/// Hands a message to librdkafka, which copies it. Its queue has room for more than the limit in flight, unless the
-/// messages are very long: then a delivery makes room.
-async fn enqueue<K, P>(
-    client: &Client,
-    deliveries: &Deliveries,
-    record: BaseRecord<'_, K, P, usize>,
-    id: &str,
-) -> Result<()>
-where
-    K: ToBytes + ?Sized,
-    P: ToBytes + ?Sized,
-{
-    let mut record = record;
-    loop {
-        record = match client.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => record,
-            Err((error, record)) if is_refusal(&error) => {
-                deliveries.refuse(record.delivery_opaque, id, &error);
-                return Ok(());
-            }
-            Err((error, _)) => return Err(plain(error).context("cannot send")),
-        };
-        // A delivery is told before its room is free, so that the last one may be told too early.
-        _ = timeout(Duration::from_millis(10), deliveries.progress.notified()).await;
+        timeout(CURSOR_TIMEOUT, written).await.unwrap_or_else(|_| {
+            warn!("the cursor stays behind: not acknowledged in time");
+            Ok(())
+        })
     }
 }
