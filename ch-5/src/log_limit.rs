@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const LINES: u32 = 5;
 const WHILE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub struct LogLimit(Mutex<State>);
+pub struct LogLimit<const LINES: u32 = 5>(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -19,7 +18,7 @@ struct State {
     withheld: u64,
 }
 
-impl LogLimit {
+impl<const LINES: u32> LogLimit<LINES> {
     /// Whether a line may be written now; if so, how many have been withheld since the last one.
     pub fn allows(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,11 +41,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn flood_becomes_a_few_lines_that_tell_how_many_were_withheld() {
-        let limit = LogLimit::default();
+        let limit: LogLimit<7> = LogLimit::default();
         let lines: Vec<u64> = (0..100).filter_map(|_| limit.allows()).collect();
-        assert_eq!(lines, [0; LINES as usize]);
+        assert_eq!(lines, [0; 7]);
         tokio::time::advance(WHILE).await;
-        assert_eq!(limit.allows(), Some(100 - u64::from(LINES)));
+        assert_eq!(limit.allows(), Some(93));
         assert_eq!(limit.allows(), Some(0));
     }
 }

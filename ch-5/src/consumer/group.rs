@@ -70,7 +70,9 @@ pub struct Group {
     pub generation: AtomicU64,
     pub messages: AtomicU64,
     pub skipped: AtomicU64,
-    limit: LogLimit,
+    commits: LogLimit,
+    /// Whoever looks for a skipped message finds its offset in the log; only a flood of them does not flood that.
+    skips: LogLimit<1000>,
     log: Log,
 }
 
@@ -101,7 +103,7 @@ impl ConsumerContext for Group {
         match result {
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             Err(error) => {
-                if let Some(withheld) = self.limit.allows() {
+                if let Some(withheld) = self.commits.allows() {
                     warn!(withheld, "offsets not committed: {error}");
                 }
             }
@@ -135,7 +137,7 @@ impl Group {
             Ok(event) => Some(event),
             Err(error) => {
                 self.skipped.fetch_add(1, Ordering::Relaxed);
-                if let Some(withheld) = self.limit.allows() {
+                if let Some(withheld) = self.skips.allows() {
                     let topic = message.topic();
                     warn!(
                         topic,
