@@ -96,7 +96,7 @@ fn select<'a>(
     only: &[String],
 ) -> Result<Vec<(&'static Step, &'a str)>> {
     let only: Vec<String> = only.iter().map(|name| name.to_lowercase()).collect();
-    // A whole name means that step alone: "tests" is not "Tests against Cassandra".
+    // A whole name means that step alone: "tests" is not "Tests on macOS".
     let whole = |part: &str| steps.iter().any(|step| step.name.to_lowercase() == part);
     let mut chosen = Vec::new();
     for step in steps {

@@ -60,8 +60,8 @@ pub const STEPS: &[Step] = &[
     ),
     step(
         "checks",
-        "Tests against Cassandra",
-        "a statement or a schema that a real Cassandra refuses, and counts that it does not keep",
+        "Tests against Cassandra and Kafka",
+        "a statement or a schema that a real Cassandra refuses, counts that it does not keep; the same of Kafka and topics",
         Home(&[Need::Cassandra]),
     ),
     step(

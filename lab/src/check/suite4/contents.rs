@@ -1,8 +1,11 @@
 //! What is in the image, and what it says of itself.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use serde_json::Value;
 use tokio::process::Command;
 
 use super::super::runner::Check;
@@ -38,6 +41,13 @@ pub const CHECKS: &[Check] = &[
         expected: "a User such as 65532:65532",
         hint: "USER with numbers: Kubernetes can't tell by a name that it is not root, and scratch has no /etc/passwd",
         run: |subject| Box::pin(user(subject)),
+        ..IMAGE
+    },
+    Check {
+        name: "the image exposes the port that its health check asks",
+        expected: "EXPOSE with the port of the image's HTTP_ADDR, or of the program's default where it sets none",
+        hint: "ENV HTTP_ADDR where the role serves elsewhere than `healthcheck` would ask, and EXPOSE of that port alone",
+        run: |subject| Box::pin(port(subject)),
         ..IMAGE
     },
 ];
@@ -134,6 +144,29 @@ async fn user(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
+async fn port(subject: &Subject) -> Result<()> {
+    let variables = inspect(subject, "{{json .Config.Env}}").await?;
+    let variables: Vec<String> = serde_json::from_str::<Option<_>>(&variables)?.unwrap_or_default();
+    let exposed = inspect(subject, "{{json .Config.ExposedPorts}}").await?;
+    let exposed: Option<BTreeMap<String, Value>> = serde_json::from_str(&exposed)?;
+    let asked = asked_port(subject.chapter(), &variables);
+    let exposed: Vec<String> = exposed.unwrap_or_default().into_keys().collect();
+    ensure!(
+        exposed == [format!("{asked}/tcp")],
+        "`healthcheck` asks port {asked}, EXPOSE names {exposed:?}"
+    );
+    Ok(())
+}
+
+/// The port that `healthcheck` asks without another setting than the image's own.
+fn asked_port(chapter: u8, variables: &[String]) -> &str {
+    let mut set = variables.iter();
+    let address = set.find_map(|variable| variable.strip_prefix("HTTP_ADDR="));
+    let default = if chapter < 5 { "7000" } else { "8080" };
+    let port = address.and_then(|address| address.rsplit_once(':'));
+    port.map_or(default, |(_, port)| port)
+}
+
 fn is_number_not_root(user: &str) -> bool {
     let (user, group) = user.split_once(':').unwrap_or((user, "1"));
     [user, group]
@@ -151,6 +184,14 @@ mod tests {
             [1, 2, 3, 4, 8].map(|chapter| limit(chapter) / MEGABYTE),
             [12, 12, 16, 16, 16]
         );
+    }
+
+    #[test]
+    fn health_check_asks_the_port_of_http_addr_or_the_programs_default() {
+        let variables = ["PATH=/bin".to_owned(), "HTTP_ADDR=0.0.0.0:2112".to_owned()];
+        assert_eq!(asked_port(5, &variables), "2112");
+        assert_eq!(asked_port(4, &variables[..1]), "7000");
+        assert_eq!(asked_port(5, &[]), "8080");
     }
 
     #[test]
