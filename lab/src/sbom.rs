@@ -48,11 +48,12 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Cargo's graph for the images, which are Linux whatever this machine is.
+/// Cargo's graph for the images, which are Linux whatever this machine is, and have every feature.
 async fn metadata() -> Result<Value> {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new("cargo")
-        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(["metadata", "--locked", "--all-features"])
+        .args(["--format-version", "1"])
         .args(["--filter-platform", &platform])
         .current_dir(chapters::root())
         .stdin(Stdio::null())
@@ -191,11 +192,14 @@ impl<'a> Graph<'a> {
         dependencies
             .into_iter()
             .flatten()
+            // What a C library's source was built with stays behind.
+            .filter(move |_| building || !self.is_source(id))
             .filter(move |dependency| {
+                let needed = dependency["pkg"].as_str().unwrap_or_default();
                 dependency["dep_kinds"].as_array().is_some_and(|kinds| {
                     kinds.iter().any(|kind| match kind["kind"].as_str() {
                         None => true,
-                        Some("build") => building,
+                        Some("build") => building || self.is_source(needed),
                         Some(_) => false,
                     })
                 })
@@ -205,6 +209,12 @@ impl<'a> Graph<'a> {
             .filter(move |id| building || !is_macro(self.packages[id]))
             .collect::<Vec<_>>()
             .into_iter()
+    }
+
+    /// A C library's source, such as openssl-src: a build script compiles it, and the program holds it all the same.
+    fn is_source(&self, id: &str) -> bool {
+        let package = self.packages.get(id);
+        package.is_some_and(|package| text(package, "name").ends_with("-src"))
     }
 
     fn reached(&self, root: &'a str, building: bool) -> BTreeSet<&'a str> {
@@ -248,6 +258,7 @@ mod tests {
                 package("syntax", "lib", json!("registry")),
                 package("builder", "lib", json!("registry")),
                 package("tester", "lib", json!("registry")),
+                package("library-src", "lib", json!("registry")),
             ],
             "resolve": {"nodes": [
                 {"id": "app", "deps": [
@@ -257,6 +268,8 @@ mod tests {
                     needs("tester", json!("dev")),
                 ]},
                 {"id": "macros", "deps": [needs("syntax", Value::Null)]},
+                {"id": "linked", "deps": [needs("library-src", json!("build"))]},
+                {"id": "library-src", "deps": [needs("builder", Value::Null)]},
             ]},
         })
     }
@@ -274,6 +287,7 @@ mod tests {
         let document = document("app", &metadata(), &checksums(LOCK)).unwrap();
         let expected = [
             ("builder", "excluded"),
+            ("library-src", "required"),
             ("linked", "required"),
             ("macros", "excluded"),
             ("syntax", "excluded"),
