@@ -70,10 +70,8 @@ pub fn ports(native: u16) -> [Port; 3] {
 pub fn prepare(folder: &Path, native: u16) -> Result<Program> {
     let java = java::find()?;
     let libs = folder.join(format!("libs-{VERSION}"));
-    java::fetch(
-        &format!("org.apache.cassandra:cassandra-all:{VERSION}"),
-        &libs,
-    )?;
+    let artefact = format!("org.apache.cassandra:cassandra-all:{VERSION}");
+    java::fetch(&[&artefact], &libs)?;
     std::fs::write(yaml(folder), configuration(folder, native))?;
     std::fs::write(logging(folder), LOGGING)?;
     Ok(Program {

@@ -79,11 +79,12 @@ pub fn has_maven() -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Puts the artefact (`group:name:version`) and all it depends on into `libs`, where they are not there yet.
-pub fn fetch(artefact: &str, libs: &Path) -> Result<()> {
+/// Puts the artefacts (`group:name:version`) and all they depend on into `libs`, where they are not there yet.
+pub fn fetch(artefacts: &[&str], libs: &Path) -> Result<()> {
     if libs.is_dir() {
         return Ok(());
     }
+    let artefact = artefacts.first().context("no artefact to fetch")?;
     if !has_maven() {
         bail!("Maven is missing, which fetches {artefact}: {INSTALL_MAVEN}");
     }
@@ -106,7 +107,7 @@ pub fn fetch(artefact: &str, libs: &Path) -> Result<()> {
     std::fs::create_dir_all(&partial)
         .with_context(|| format!("cannot create {}", partial.display()))?;
     let pom = partial.join("pom.xml");
-    std::fs::write(&pom, pom_text(artefact)?)
+    std::fs::write(&pom, pom_text(artefacts)?)
         .with_context(|| format!("cannot write {}", pom.display()))?;
     let output = Command::new("mvn")
         .args(["--batch-mode", "--quiet", "--file"])
@@ -128,10 +129,21 @@ pub fn fetch(artefact: &str, libs: &Path) -> Result<()> {
     std::fs::rename(&partial, libs).with_context(|| format!("cannot rename to {}", libs.display()))
 }
 
-fn pom_text(artefact: &str) -> Result<String> {
-    let [group, name, version] = artefact.split(':').collect::<Vec<_>>()[..] else {
-        bail!("not an artefact: {artefact}");
-    };
+fn pom_text(artefacts: &[&str]) -> Result<String> {
+    let mut dependencies = String::new();
+    for artefact in artefacts {
+        let [group, name, version] = artefact.split(':').collect::<Vec<_>>()[..] else {
+            bail!("not an artefact: {artefact}");
+        };
+        dependencies += &format!(
+            "    <dependency>
+      <groupId>{group}</groupId>
+      <artifactId>{name}</artifactId>
+      <version>{version}</version>
+    </dependency>
+"
+        );
+    }
     Ok(format!(
         "<project>
   <modelVersion>4.0.0</modelVersion>
@@ -139,12 +151,7 @@ fn pom_text(artefact: &str) -> Result<String> {
   <artifactId>services</artifactId>
   <version>1</version>
   <dependencies>
-    <dependency>
-      <groupId>{group}</groupId>
-      <artifactId>{name}</artifactId>
-      <version>{version}</version>
-    </dependency>
-  </dependencies>
+{dependencies}  </dependencies>
 </project>
 "
     ))
@@ -205,8 +212,9 @@ mod tests {
     }
 
     #[test]
-    fn artefact_becomes_a_dependency() {
-        let pom = pom_text("org.example:thing:1.2").unwrap();
+    fn artefacts_become_dependencies() {
+        let pom = pom_text(&["org.example:thing:1.2", "org.example:other:3"]).unwrap();
+        assert_eq!(pom.matches("<dependency>").count(), 2);
         for part in [
             "<groupId>org.example<",
             "<artifactId>thing<",
@@ -214,6 +222,6 @@ mod tests {
         ] {
             assert!(pom.contains(part), "{part} is not in {pom}");
         }
-        assert!(pom_text("org.example:thing").is_err());
+        assert!(pom_text(&["org.example:thing"]).is_err());
     }
 }

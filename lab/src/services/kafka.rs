@@ -27,6 +27,8 @@ pub const DEFAULT_PORT: u16 = 9092;
 const OPTION: &str = "--kafka-port";
 /// 16 bytes in base64, the same for every node of lab's.
 const CLUSTER: &str = "bGFiLWthZmthLTAwMDAwMQ";
+/// Writes Kafka's log to stderr; the artefact brings none, and would say nothing.
+const LOGGER: &str = "org.slf4j:slf4j-simple:1.7.36";
 const HEAP: [&str; 2] = ["-Xms256m", "-Xmx1g"];
 /// How long a start may take, on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,11 +55,13 @@ fn controller(clients: u16) -> u16 {
 pub fn prepare(folder: &Path, clients: u16) -> Result<Program> {
     let java = java::find()?;
     let libs = Service::Kafka.folder().join(format!("libs-{VERSION}"));
-    java::fetch(&format!("org.apache.kafka:kafka_2.13:{VERSION}"), &libs)?;
+    java::fetch(
+        &[&format!("org.apache.kafka:kafka_2.13:{VERSION}"), LOGGER],
+        &libs,
+    )?;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     std::fs::write(properties(folder), configuration(folder, clients))?;
-    std::fs::write(logging(folder), LOGGING)?;
     if !data(folder).join("meta.properties").exists() {
         format_data(&java, &libs, folder)?;
     }
@@ -71,26 +75,9 @@ fn properties(folder: &Path) -> PathBuf {
     folder.join("server.properties")
 }
 
-fn logging(folder: &Path) -> PathBuf {
-    folder.join("log4j2.yaml")
-}
-
 fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
-
-const LOGGING: &str = r#"Configuration:
-  Appenders:
-    Console:
-      name: STDOUT
-      PatternLayout:
-        pattern: "%-5p %d{ISO8601} %c{1}: %m%n"
-  Loggers:
-    Root:
-      level: INFO
-      AppenderRef:
-        - ref: STDOUT
-"#;
 
 /// The text of `server.properties`.
 fn configuration(folder: &Path, clients: u16) -> String {
@@ -147,7 +134,9 @@ fn arguments(folder: &Path, libs: &Path) -> Vec<String> {
     arguments.extend([
         // Out of memory, it must end: half-dead it would keep the port and answer nobody.
         "-XX:+ExitOnOutOfMemoryError".to_owned(),
-        format!("-Dlog4j2.configurationFile={}", logging(folder).display()),
+        "-Dorg.slf4j.simpleLogger.showDateTime=true".to_owned(),
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS".to_owned(),
+        "-Dorg.slf4j.simpleLogger.showShortLogName=true".to_owned(),
         "-cp".to_owned(),
         libs.join("*").display().to_string(),
         "kafka.Kafka".to_owned(),

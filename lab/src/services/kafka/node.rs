@@ -95,3 +95,61 @@ impl Kafka {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Broker;
+    use crate::broker::Record;
+    use crate::client::free_port;
+    use crate::scratch::Scratch;
+
+    /// Two ports side by side.
+    fn port() -> u16 {
+        loop {
+            let port = free_port().unwrap();
+            if port < u16::MAX && ports::owner(port + 1).is_none() {
+                return port;
+            }
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs Java 17 and Maven, and builds lab-broker"]
+    async fn what_is_acknowledged_outlives_a_kill() {
+        let (folder, port) = (Scratch::new(), port());
+        let node = Kafka::start(folder.path(), port).await.unwrap();
+        let broker = Broker::at(node.address.to_string());
+        let config = [("cleanup.policy", "compact")];
+        broker.create("a", 2, &config).await.unwrap();
+        let records: Vec<Record> = (0..2_000)
+            .map(|number| Record {
+                key: Some(format!("key {number}").into()),
+                value: Some(number.to_string().into()),
+                ..Record::default()
+            })
+            .collect();
+        assert_eq!(broker.produce("a", &records).await.unwrap(), 2_000);
+        node.kill().await.unwrap();
+        assert!(broker.topic("a", None).await.is_err(), "it must be away");
+
+        let node = Kafka::start(folder.path(), port).await.unwrap();
+        let partitions = broker.topic("a", Some("group")).await.unwrap();
+        assert_eq!(partitions.iter().map(|one| one.high).sum::<i64>(), 2_000);
+        assert_eq!(partitions.iter().map(|one| one.committed).max(), Some(None));
+        let mut read = broker.consume("a").await.unwrap();
+        for record in &mut read {
+            (record.partition, record.offset) = (None, None);
+        }
+        read.sort_by_key(|record| record.value.clone().map(|value| (value.0.len(), value.0)));
+        assert_eq!(read, records);
+        assert_eq!(broker.count("a").await.unwrap().messages, 2_000);
+        let taken = Kafka::start(folder.path(), port).await.err().unwrap();
+        assert!(taken.to_string().contains(&port.to_string()), "{taken}");
+        broker.delete("a").await.unwrap();
+        broker.delete("a").await.unwrap();
+        let gone = broker.topic("a", None).await.unwrap_err();
+        assert!(gone.to_string().contains("has no topic a"), "{gone}");
+        node.stop().await.unwrap();
+    }
+}
