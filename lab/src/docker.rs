@@ -13,6 +13,8 @@ use anyhow::Result;
 use anyhow::bail;
 use tokio::process::Command;
 
+use crate::chapters;
+
 /// Runs `docker` with `arguments`, and returns what it prints.
 pub async fn docker<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Result<String> {
     let output = Command::new("docker")
@@ -27,6 +29,18 @@ pub async fn docker<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Result
         bail!("docker: {}", said.trim().lines().last().unwrap_or("failed"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A chapter's image, the one that serves users where there are two, and the command that builds it.
+pub fn image(chapter: u8) -> (String, String) {
+    let name = chapters::name(chapter);
+    if chapter < 5 {
+        let command = format!("docker build -f {name}/Dockerfile -t {name} .");
+        return (name, command);
+    }
+    let command =
+        format!("docker build --target consumer -f {name}/Dockerfile -t {name}-consumer .");
+    (format!("{name}-consumer"), command)
 }
 
 /// A container by its name, which is known before Docker has made it. Gone with the value, in whatever state it is.
@@ -122,6 +136,14 @@ mod tests {
         let expected = "run --name lab-1-0 --network host --read-only --cap-drop ALL \
             --env HTTP_ADDR --env JWT_SECRET --volume /tmp/a:/tmp/a:ro --workdir /tmp/a";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn from_chapter_5_on_an_image_is_a_target() {
+        assert_eq!(image(4).1, "docker build -f ch-4/Dockerfile -t ch-4 .");
+        let (name, command) = image(5);
+        assert_eq!(name, "ch-5-consumer");
+        assert!(command.contains("--target consumer -f ch-5/Dockerfile -t ch-5-consumer"));
     }
 
     #[test]

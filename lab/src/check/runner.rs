@@ -8,7 +8,7 @@ use anyhow::Result;
 use futures_util::future::BoxFuture;
 
 use super::subject::Subject;
-use crate::chapters;
+use crate::docker;
 
 /// No check of ours waits longer than this for anything; a check that hangs is a failed one.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -97,10 +97,8 @@ pub async fn run(check: &Check, subject: &Subject, quick: bool) -> (Outcome, Dur
 
 fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
     if check.needs == Needs::Image && subject.image().is_none() {
-        let chapter = chapters::name(subject.chapter());
-        return Some(format!(
-            "needs the image: `docker build -f {chapter}/Dockerfile -t {chapter} .`, then --image {chapter}"
-        ));
+        let (image, build) = docker::image(subject.chapter());
+        return Some(format!("needs the image: `{build}`, then --image {image}"));
     }
     if let (Some(reason), Some(_)) = (check.not_in_image, subject.image()) {
         return Some(format!("can't be seen from outside a container: {reason}"));

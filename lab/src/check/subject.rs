@@ -15,9 +15,9 @@ use anyhow::bail;
 use anyhow::ensure;
 
 use super::stream::Stream;
-use crate::chapters;
 use crate::client::Client;
 use crate::client::free_port;
+use crate::docker;
 use crate::docker::docker;
 use crate::ports;
 use crate::process;
@@ -87,10 +87,8 @@ impl Subject {
         docker(["image", "inspect", "--format", "{{.Id}}", image])
             .await
             .with_context(|| {
-                let name = chapters::name(chapter);
-                format!(
-                    "cannot run {image}; `docker build -f {name}/Dockerfile -t {name} .` makes one"
-                )
+                let (_, build) = docker::image(chapter);
+                format!("cannot run {image}; `{build}` makes one")
             })?;
         let subject = Self::new(chapter, Program::in_image(image)).await?;
         Ok(Self {

@@ -25,6 +25,10 @@ pub enum Need {
     /// cargo-llvm-cov, and the compiler's own tools that it calls.
     Coverage,
     Cassandra,
+    /// The chapter has a topic between two roles.
+    Topic,
+    /// Where the chapter has a topic.
+    Kafka,
     Docker,
     /// The chapter has one.
     Dockerfile,
@@ -53,6 +57,8 @@ impl Need {
             Self::Database(name, _) => name.to_owned(),
             Self::Coverage => "cargo-llvm-cov, llvm-tools".to_owned(),
             Self::Cassandra => "Cassandra".to_owned(),
+            Self::Topic => "a chapter with a topic, from 5 on".to_owned(),
+            Self::Kafka => "Kafka from chapter 5 on".to_owned(),
             Self::Docker => "Docker".to_owned(),
             Self::Dockerfile => "a chapter with a Dockerfile".to_owned(),
             Self::Step(name) => format!("`{name}`"),
@@ -85,6 +91,17 @@ impl Need {
                     )),
                 }
             }
+            Self::Topic => (number < 5).then(|| format!("{} has no topic", chapters::name(number))),
+            Self::Kafka if number < 5 => None,
+            Self::Kafka => {
+                let broker = first_of("REDPANDA_BROKER", "127.0.0.1:9092");
+                match services::kafka_answers(&broker).await {
+                    true => None,
+                    false => Some(format!(
+                        "no Kafka answers on {broker}: cargo lab services up kafka"
+                    )),
+                }
+            }
             Self::Docker => {
                 match answers(&["docker", "version", "--format", "{{.Server.Version}}"], ANSWER).await {
                     true => None,
@@ -107,10 +124,15 @@ impl Need {
 
 /// Where the chapters' tests look for Cassandra first.
 pub fn first_node() -> String {
-    let nodes = std::env::var("CASSANDRA_NODES").unwrap_or_default();
-    match nodes.split(',').next() {
-        Some(node) if !node.is_empty() => node.to_owned(),
-        _ => "127.0.0.1:9042".to_owned(),
+    first_of("CASSANDRA_NODES", "127.0.0.1:9042")
+}
+
+/// The first address of a variable that holds several.
+fn first_of(variable: &str, default: &str) -> String {
+    let addresses = std::env::var(variable).unwrap_or_default();
+    match addresses.split(',').next() {
+        Some(first) if !first.is_empty() => first.to_owned(),
+        _ => default.to_owned(),
     }
 }
 
@@ -158,6 +180,8 @@ mod tests {
         assert_eq!(lack, "no-such-tool is missing: bash .ci/tools no-such-tool");
         let lack = Need::Dockerfile.lack(1, &[]).await.unwrap();
         assert_eq!(lack, "ch-1 has no Dockerfile");
+        let lack = Need::Topic.lack(4, &[]).await.unwrap();
+        assert_eq!(lack, "ch-4 has no topic");
         let lack = Need::Database("it", &["false"]).lack(1, &[]).await.unwrap();
         assert!(
             lack.starts_with("it can't be fetched: try `false`"),
@@ -169,6 +193,8 @@ mod tests {
     async fn what_is_there_is_no_lack() {
         assert_eq!(Need::Tool("true", &[]).lack(1, &[]).await, None);
         assert_eq!(Need::Dockerfile.lack(2, &[]).await, None);
+        assert_eq!(Need::Topic.lack(5, &[]).await, None);
+        assert_eq!(Need::Kafka.lack(4, &[]).await, None);
     }
 
     #[tokio::test]

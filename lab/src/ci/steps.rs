@@ -62,7 +62,13 @@ pub const STEPS: &[Step] = &[
         "checks",
         "Tests against Cassandra and Kafka",
         "a statement or a schema that a real Cassandra refuses, counts that it does not keep; the same of Kafka and topics",
-        Home(&[Need::Cassandra]),
+        Home(&[Need::Cassandra, Need::Kafka]),
+    ),
+    step(
+        "checks",
+        "Broker of lab",
+        "a mistake in the crate that brings lab its broker and speaks Kafka for it",
+        Home(&[Need::Topic]),
     ),
     step(
         "checks",
@@ -75,6 +81,12 @@ pub const STEPS: &[Step] = &[
         "Acceptance",
         "a promise of this chapter, or of one before it, that the program does not keep when seen from outside",
         Home(&[]),
+    ),
+    step(
+        "checks",
+        "Faults",
+        "an event lost, or counted twice where that is not stated, when a role or the broker dies in the middle",
+        Home(&[Need::Topic]),
     ),
     step(
         "checks",

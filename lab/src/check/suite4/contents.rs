@@ -24,7 +24,7 @@ const IMAGE: Check = Check {
 pub const CHECKS: &[Check] = &[
     Check {
         name: "the image is under the chapter's size",
-        expected: "at most 12 MB in chapter 2, 16 MB from chapter 3 on",
+        expected: "at most 12 MB in chapter 2, 16 MB from chapter 3 on, 26 MB from chapter 5 on",
         hint: "a stripped static binary and the certificates are all it needs; `docker history IMAGE` shows each layer",
         run: |subject| Box::pin(size(subject)),
         ..IMAGE
@@ -55,7 +55,12 @@ pub const CHECKS: &[Check] = &[
 const MEGABYTE: u64 = 1_000_000;
 
 /// How large the image of a chapter may be. A row holds until the next one.
-const LIMITS: [(u8, u64); 2] = [(2, 12 * MEGABYTE), (3, 16 * MEGABYTE)];
+const LIMITS: [(u8, u64); 3] = [
+    (2, 12 * MEGABYTE),
+    (3, 16 * MEGABYTE),
+    // The Kafka client, and OpenSSL for it.
+    (5, 26 * MEGABYTE),
+];
 
 /// A system has its files here. What Docker itself puts into a container is in /dev, /etc, /proc and /sys.
 const SYSTEM: [&str; 8] = [
@@ -181,8 +186,8 @@ mod tests {
     #[test]
     fn limits_hold_until_the_next_row() {
         assert_eq!(
-            [1, 2, 3, 4, 8].map(|chapter| limit(chapter) / MEGABYTE),
-            [12, 12, 16, 16, 16]
+            [1, 2, 3, 4, 5, 8].map(|chapter| limit(chapter) / MEGABYTE),
+            [12, 12, 16, 16, 26, 26]
         );
     }
 
