@@ -4,6 +4,8 @@
 mod cassandra;
 mod load;
 mod machine;
+mod pipeline;
+mod producer;
 mod reader;
 mod replay;
 mod row;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 /// Measures a chapter, beside what the same work costs at least
 ///
 ///   cargo lab bench stream            reading, parsing, counting; /stats meanwhile; memory
+///   cargo lab bench pipeline          the same through a broker: producer and consumer, from chapter 5 on
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
@@ -27,10 +30,12 @@ pub struct Options {
 #[derive(clap::Subcommand)]
 enum Bench {
     Stream(stream::Options),
+    Pipeline(pipeline::Options),
 }
 
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     match options.bench {
         Bench::Stream(options) => stream::run(options).await,
+        Bench::Pipeline(options) => pipeline::run(options).await,
     }
 }

@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::process::Program;
 use crate::process::describe;
 
-const FIRST_EVENT: Duration = Duration::from_secs(30);
+pub const FIRST_EVENT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 /// The replay's own default.
 pub const USERS: u32 = 100_000;
@@ -31,7 +31,7 @@ struct Answer {
 /// Runs lab-probe; `mode` is `read` or `parse`.
 pub async fn probe(binary: &Path, mode: &str, events: u64, deadline: Duration) -> Result<Measured> {
     let replay = Replay::start(0, 0, USERS, None).await?;
-    let meter = Meter::begin(Some(Usage::default()), &replay);
+    let meter = Meter::begin(replay.used(Some(Usage::default())));
     let program = Program::new([binary]).keep_lines(20);
     let process = program
         .args([mode, &replay.url, &events.to_string()])
@@ -47,13 +47,13 @@ pub async fn probe(binary: &Path, mode: &str, events: u64, deadline: Duration) -
     let used = Usage::of(&process);
     let answer: Answer = serde_json::from_str(&line)?;
     let sent = replay.progress().await?.sent;
-    Ok(meter.end(used, &replay, answer.events, sent, answer.seconds))
+    Ok(meter.end(replay.used(used), answer.events, sent, answer.seconds))
 }
 
 /// Runs the chapter's `watch` with stdout thrown away, from the first event to the end of the process.
 pub async fn watch(binary: &Path, events: u64, deadline: Duration) -> Result<Measured> {
     let replay = Replay::start(0, 0, USERS, None).await?;
-    let meter = Meter::begin(Some(Usage::default()), &replay);
+    let meter = Meter::begin(replay.used(Some(Usage::default())));
     // The shell becomes the chapter: one process, and stdout goes nowhere.
     let shell = ["sh", "-c", r#"exec "$0" "$@" > /dev/null"#];
     let mut process = Program::new(shell)
@@ -78,7 +78,7 @@ pub async fn watch(binary: &Path, events: u64, deadline: Duration) -> Result<Mea
     let said = process.stderr.lines().join("\n");
     ensure!(status.success(), "watch: {}\n{said}", describe(status));
     let sent = replay.progress().await?.sent;
-    Ok(meter.end(used, &replay, events, sent, seconds))
+    Ok(meter.end(replay.used(used), events, sent, seconds))
 }
 
 /// Looks until the process has ended and not been waited for yet: its times can still be read then, its memory not.

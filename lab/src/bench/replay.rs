@@ -9,6 +9,7 @@ use anyhow::bail;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::row::Used;
 use super::usage::Usage;
 use crate::client::Client;
 use crate::process::Process;
@@ -89,6 +90,15 @@ impl Replay {
 
     pub fn usage(&self) -> Option<Usage> {
         Usage::of(&self.process)
+    }
+
+    /// Beside that of whoever reads it.
+    pub fn used(&self, reader: Option<Usage>) -> Used {
+        Used {
+            reader,
+            replay: self.usage(),
+            broker: None,
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::replay::Replay;
 use super::usage::Usage;
 use super::usage::machine_cpu_seconds;
 
@@ -10,57 +9,80 @@ use super::usage::machine_cpu_seconds;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
     pub events_a_second: f64,
-    /// CPU time of the program that reads, and of the replay, in microseconds an event.
+    /// CPU time of the program that is measured, of the replay and of the broker, in microseconds an event.
     pub reader_micros: Option<f64>,
     pub replay_micros: Option<f64>,
+    pub broker_micros: Option<f64>,
     pub peak_mib: Option<f64>,
     /// The share of the machine's CPU time that went elsewhere: to lab, to Cassandra, to strangers.
     pub elsewhere: Option<f64>,
 }
 
+/// What the parts of a measurement have used so far. `None` for one that takes no part, or is not known.
+#[derive(Clone, Copy, Default)]
+pub struct Used {
+    pub reader: Option<Usage>,
+    pub replay: Option<Usage>,
+    pub broker: Option<Usage>,
+}
+
+/// Resident memory of a program while it worked, in KiB: when half was done, at the end, and at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Memory {
+    pub half: u64,
+    pub end: u64,
+    pub peak: u64,
+}
+
+impl Memory {
+    /// To be told again and again, `done` `of` so many.
+    pub fn see(&mut self, usage: Option<Usage>, done: u64, of: u64) {
+        let Some(usage) = usage else { return };
+        self.end = usage.resident_kib;
+        self.peak = self.peak.max(usage.peak_kib);
+        if done <= of / 2 {
+            self.half = usage.resident_kib;
+        }
+    }
+}
+
 /// Taken when a measurement begins; `end` gives what has been used since.
 pub struct Meter {
     begun: Instant,
-    reader: Option<Usage>,
-    replay: Option<Usage>,
+    used: Used,
     machine: Option<f64>,
 }
 
 impl Meter {
-    pub fn begin(reader: Option<Usage>, replay: &Replay) -> Self {
+    pub fn begin(used: Used) -> Self {
         Self {
             begun: Instant::now(),
-            reader,
-            replay: replay.usage(),
+            used,
             machine: machine_cpu_seconds(),
         }
     }
 
     /// `events` in `seconds`, of all the `sent` ones.
-    pub fn end(
-        &self,
-        reader: Option<Usage>,
-        replay: &Replay,
-        events: u64,
-        sent: u64,
-        seconds: f64,
-    ) -> Measured {
-        let since = |before: Option<Usage>, now: Option<Usage>| {
-            Some(now?.cpu_seconds - before?.cpu_seconds)
+    pub fn end(&self, used: Used, events: u64, sent: u64, seconds: f64) -> Measured {
+        let since = |pick: fn(&Used) -> Option<Usage>| {
+            Some(pick(&used)?.cpu_seconds - pick(&self.used)?.cpu_seconds)
         };
-        let reader_cpu = since(self.reader, reader);
-        let replay_cpu = since(self.replay, replay.usage());
+        let reader_cpu = since(|used| used.reader);
+        let replay_cpu = since(|used| used.replay);
+        let broker_cpu = since(|used| used.broker);
         let machine_cpu = machine_cpu_seconds().zip(self.machine);
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         let elapsed = self.begun.elapsed().as_secs_f64();
-        let elsewhere = reader_cpu.zip(replay_cpu).zip(machine_cpu);
+        let ours = reader_cpu
+            .map(|reader| reader + replay_cpu.unwrap_or_default() + broker_cpu.unwrap_or_default());
         Measured {
             events_a_second: events as f64 / seconds,
             reader_micros: reader_cpu.map(|cpu| cpu * 1e6 / events as f64),
             replay_micros: replay_cpu.map(|cpu| cpu * 1e6 / sent as f64),
-            peak_mib: reader.map(|usage| usage.peak_kib as f64 / 1024.0),
-            elsewhere: elsewhere.map(|((reader, replay), (now, before))| {
-                ((now - before - reader - replay) / (elapsed * cores)).clamp(0.0, 1.0)
+            broker_micros: broker_cpu.map(|cpu| cpu * 1e6 / sent as f64),
+            peak_mib: used.reader.map(|usage| usage.peak_kib as f64 / 1024.0),
+            elsewhere: ours.zip(machine_cpu).map(|(ours, (now, before))| {
+                ((now - before - ours) / (elapsed * cores)).clamp(0.0, 1.0)
             }),
         }
     }
@@ -74,6 +96,7 @@ impl Measured {
             events_a_second: all(|run| Some(run.events_a_second)).unwrap_or_default(),
             reader_micros: all(|run| run.reader_micros),
             replay_micros: all(|run| run.replay_micros),
+            broker_micros: all(|run| run.broker_micros),
             peak_mib: all(|run| run.peak_mib),
             elsewhere: all(|run| run.elsewhere),
         }
@@ -99,6 +122,21 @@ mod tests {
         assert_eq!(median([3.0]), Some(3.0));
         assert_eq!(median([9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median([9.0, 1.0, 2.0, 4.0]), Some(3.0));
+    }
+
+    #[test]
+    fn memory_at_half_is_the_last_that_was_seen_before_it() {
+        let mut memory = Memory::default();
+        for (resident_kib, done) in [(10, 0), (20, 4), (30, 5), (70, 6), (40, 10)] {
+            let usage = Usage {
+                resident_kib,
+                peak_kib: resident_kib,
+                ..Usage::default()
+            };
+            memory.see(Some(usage), done, 10);
+        }
+        memory.see(None, 10, 10);
+        assert_eq!((memory.half, memory.end, memory.peak), (30, 40, 70));
     }
 
     #[test]

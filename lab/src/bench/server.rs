@@ -1,5 +1,5 @@
-//! The rows whose program counts: the chapter's `serve`, asked by HTTP what it has counted, which must be the truth
-//! when all has been read.
+//! The rows whose program counts: the chapter's `serve`, or later its `consumer`, asked by HTTP what it has counted,
+//! which must be the truth when all has been read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use serde_json::json;
 
 use super::replay::Replay;
 use super::row::Measured;
+use super::row::Memory;
 use super::row::Meter;
+use super::row::Used;
 use super::usage::Usage;
 use crate::check::subject::JWT_SECRET;
 use crate::check::subject::PASSWORD;
@@ -30,6 +32,9 @@ use crate::process::describe;
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
+/// Between two questions for the totals that a consumer has so far, which costs it something.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
 /// The fields that must be the truth's; `by_user` comes with a later chapter, and holds the first users only.
 const FIELDS: [&str; 5] = [
     "messages",
@@ -41,6 +46,7 @@ const FIELDS: [&str; 5] = [
 
 /// A chapter that serves, with a stream that it has not reached yet: it asks for it again and again.
 pub struct Server {
+    role: &'static str,
     process: Process,
     pub client: Client,
     pub token: String,
@@ -48,11 +54,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// `store` is the environment that says where the totals are kept.
-    pub async fn start(binary: &Path, store: &[(&str, &str)]) -> Result<Self> {
+    /// `environment` says where the totals are kept, and what is read other than the stream.
+    pub async fn start(
+        binary: &Path,
+        role: &'static str,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let (port, stream_port) = (free_port()?, free_port()?);
         let mut program = Program::new([binary])
-            .args(["serve"])
+            .args([role])
             .folder(std::env::temp_dir())
             .keep_lines(20)
             .env("CONFIG_FILE", "/dev/null")
@@ -64,10 +74,11 @@ impl Server {
             .env("JWT_SECRET", JWT_SECRET)
             .env("ADMIN_USERNAME", USERNAME)
             .env("ADMIN_PASSWORD_HASH", PASSWORD_HASH);
-        for (name, value) in store {
+        for (name, value) in environment {
             program = program.env(name, *value);
         }
         let mut server = Self {
+            role,
             process: program.start()?,
             client: Client::new(format!("http://127.0.0.1:{port}")),
             token: String::new(),
@@ -99,7 +110,8 @@ impl Server {
     fn check(&mut self) -> Result<()> {
         if let Some(status) = self.process.ended() {
             bail!(
-                "serve has ended, {}: {}",
+                "{} has ended, {}: {}",
+                self.role,
                 describe(status),
                 self.last_words()
             );
@@ -149,7 +161,7 @@ impl Server {
     ) -> Result<(Measured, Value)> {
         let before = self.usage();
         let replay = self.replay(0, users, Some(events)).await?;
-        let meter = Meter::begin(before, &replay);
+        let meter = Meter::begin(replay.used(before));
         let begun = replay.first_event(START).await?;
         while !replay.progress().await?.finished {
             self.wait(begun, deadline, "the replay has not sent all")
@@ -164,9 +176,49 @@ impl Server {
         }
         let seconds = begun.elapsed().as_secs_f64();
         let counted = truth["messages"].as_u64().unwrap_or_default();
-        let measured = meter.end(self.usage(), &replay, counted, events, seconds);
+        let measured = meter.end(replay.used(self.usage()), counted, events, seconds);
         compare(&stats, &truth)?;
         Ok((measured, stats))
+    }
+
+    /// Lets a consumer read a topic that is filled already, from the first total that is seen to the last one, which
+    /// must be the truth; `broker` tells what the broker has used.
+    pub async fn drain(
+        &mut self,
+        truth: &Value,
+        broker: impl Fn() -> Option<Usage>,
+        deadline: Duration,
+    ) -> Result<(Measured, Memory)> {
+        let mut memory = Memory::default();
+        let messages = |stats: &Value| stats["messages"].as_u64().unwrap_or_default();
+        let begun = Instant::now();
+        let mut first = None;
+        loop {
+            let stats = self.stats().await?;
+            let used = Used {
+                reader: self.usage(),
+                broker: broker(),
+                replay: None,
+            };
+            let counted = messages(&stats);
+            memory.see(used.reader, counted, messages(truth));
+            match &first {
+                None if counted > 0 => first = Some((Meter::begin(used), Instant::now(), counted)),
+                Some((meter, since, before)) if counted >= messages(truth) => {
+                    compare(&stats, truth)?;
+                    let (events, seconds) = (counted - before, since.elapsed().as_secs_f64());
+                    ensure!(
+                        events > 0,
+                        "all was counted at the first look: take more --events"
+                    );
+                    return Ok((meter.end(used, events, events, seconds), memory));
+                }
+                _ => {}
+            }
+            let what = format!("counted {counted} of {}", truth["messages"]);
+            self.wait(begun, deadline, &what).await?;
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
     }
 
     async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {

@@ -234,7 +234,7 @@ impl Bench {
     }
 
     async fn memory(&self) -> Result<Measured> {
-        let mut server = Server::start(&self.chapter, &[("STORAGE", "memory")]).await?;
+        let mut server = Server::start(&self.chapter, "serve", &[("STORAGE", "memory")]).await?;
         let counted = server.count(reader::USERS, self.options.events, self.deadline);
         Ok(counted.await?.0)
     }
@@ -247,7 +247,7 @@ impl Bench {
             ("CASSANDRA_KEYSPACE", &keyspace.name),
         ];
         let counted = async {
-            let mut server = Server::start(&self.chapter, &store).await?;
+            let mut server = Server::start(&self.chapter, "serve", &store).await?;
             let counted = server.count(reader::USERS, self.options.events, self.deadline);
             anyhow::Ok(counted.await?.0)
         };
@@ -263,7 +263,7 @@ impl Bench {
             (None, Some(reached)) => (reached / 2.0) as u64,
             (None, None) => (self.memory().await?.events_a_second / 2.0) as u64,
         };
-        let server = Server::start(&self.chapter, &[("STORAGE", "memory")]).await?;
+        let server = Server::start(&self.chapter, "serve", &[("STORAGE", "memory")]).await?;
         let replay = server.replay(rate, reader::USERS, None).await?;
         replay.first_event(self.deadline).await?;
         let plan = load::Plan {
@@ -287,7 +287,7 @@ impl Bench {
     }
 
     async fn resident(&self) -> Result<Resident> {
-        let mut server = Server::start(&self.chapter, &[("STORAGE", "memory")]).await?;
+        let mut server = Server::start(&self.chapter, "serve", &[("STORAGE", "memory")]).await?;
         let counted = server.count(RESIDENT_USERS, RESIDENT_EVENTS, self.deadline);
         let (_, stats) = counted.await?;
         let usage = server.usage();

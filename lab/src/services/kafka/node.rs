@@ -61,6 +61,11 @@ impl Kafka {
         Ok(node)
     }
 
+    /// Whose CPU time a bench tells.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     async fn wait_until_it_answers(&mut self) -> Result<()> {
         let deadline = Instant::now() + kafka::PATIENCE;
         while !kafka::answers(self.address).await {

@@ -1,0 +1,263 @@
+//! `cargo lab bench pipeline`: from the replay through a real broker into a consumer's statistics, beside what the
+//! parts cost anyway. Each program is a process of its own, and each row runs again in every round.
+
+mod broker;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::bail;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use self::broker::BenchBroker;
+use self::report::Report;
+use super::cassandra::Keyspace;
+use super::machine;
+use super::producer;
+use super::producer::Filled;
+use super::reader;
+use super::replay;
+use super::row::Measured;
+use super::row::Memory;
+use super::server::Server;
+use crate::chapters;
+use crate::process;
+use crate::services;
+
+/// From the stream through a broker into a chapter's statistics, beside what the parts cost anyway
+///
+/// The rows, each in every round, so that their ratios are of one moment of the machine:
+///   read       the stream's bytes, with the chapters' HTTP client, looked at for line ends only
+///   parse      and eventsource-stream and serde_json behind it, in the plainest way
+///   watch      the chapter's own client, `ch-N watch > /dev/null`
+///   produce    `ch-N producer`, from the first event to the last one acknowledged; all must stand in the topic once
+///   librdkafka that topic, read with librdkafka alone and looked at no further
+///   memory     that topic, read by `ch-N consumer` into memory; its totals must be the replay's truth
+///   cassandra  the same into Cassandra, where one answers, in a keyspace that is dropped afterwards
+///   resident   2 million events through both: resident memory when half are through and at the end
+///
+/// The broker is a Kafka of this command's own, in target/, which is gone afterwards; --broker takes another one,
+/// whose topics lab_bench_… are deleted afterwards. Its CPU time for an event stands beside that of the programs: on two
+/// cores they all take it from each other, so that `µs` says more than the rate. `elsewhere` is the share of the machine
+/// that was used by anybody else (in the row of Cassandra mostly Cassandra): above a few percent, compare ratios only.
+///
+/// It fails only where counts are wrong or a row does not end, never for being slow.
+///
+///   cargo lab bench pipeline
+///   cargo lab bench pipeline --only parse --only produce --runs 5
+///   cargo lab services up cassandra && cargo lab bench pipeline --only cassandra
+#[derive(clap::Args, Clone)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// The chapter; the newest one where none is given
+    #[arg(long, value_name = "N")]
+    chapter: Option<u8>,
+
+    /// Events of each run
+    #[arg(long, value_name = "N", default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u64).range(100_000..))]
+    events: u64,
+
+    /// Rounds; the table shows medians
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+
+    /// Only this row; may be given several times
+    #[arg(long, value_name = "ROW")]
+    only: Vec<Row>,
+
+    /// A broker that runs already, instead of one of this command's own
+    #[arg(long, value_name = "HOST:PORT")]
+    broker: Option<String>,
+
+    /// Cassandra, where there is one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    cassandra: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub enum Row {
+    Read,
+    Parse,
+    Watch,
+    Produce,
+    Librdkafka,
+    Memory,
+    Cassandra,
+    Resident,
+}
+
+/// In the order in which they are measured and shown.
+const ROWS: [Row; 8] = [
+    Row::Read,
+    Row::Parse,
+    Row::Watch,
+    Row::Produce,
+    Row::Librdkafka,
+    Row::Memory,
+    Row::Cassandra,
+    Row::Resident,
+];
+
+const RESIDENT_EVENTS: u64 = 2_000_000;
+const FIRST_CHAPTER: u8 = 5;
+
+/// What one run of a row gave.
+pub enum Outcome {
+    Throughput(Measured),
+    /// Of the producer and of the consumer.
+    Resident([Memory; 2]),
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    // What runs is dropped with the future, and thereby killed.
+    tokio::select! {
+        ended = measure(options) => ended,
+        _ = terminated.recv() => bail!("ended by SIGTERM"),
+        _ = interrupted.recv() => bail!("ended by Ctrl-C"),
+    }
+}
+
+/// What all runs have in common.
+struct Bench {
+    options: Options,
+    chapter: PathBuf,
+    probe: PathBuf,
+    broker: BenchBroker,
+    deadline: Duration,
+}
+
+async fn measure(options: Options) -> Result<ExitCode> {
+    let number = chapters::pick(options.chapter)?;
+    if number < FIRST_CHAPTER {
+        bail!("chapter {number} has no producer; try `cargo lab bench stream --chapter {number}`");
+    }
+    let wanted = |row: &Row| options.only.is_empty() || options.only.contains(row);
+    let rows: Vec<Row> = ROWS.into_iter().filter(wanted).collect();
+    let machine = machine::describe();
+    let bench = Bench {
+        chapter: process::build(number).await?,
+        probe: process::build_package("lab-probe").await?,
+        broker: BenchBroker::open(options.broker.as_deref()).await?,
+        // A tenth of the slowest target, and time to start.
+        deadline: Duration::from_secs(60 + options.events.max(RESIDENT_EVENTS) / 5_000),
+        options,
+    };
+    let mut report = Report::new(number, bench.options.events, replay::event_bytes().await?);
+    for round in 1..=bench.options.runs {
+        // What the rows behind `produce` read; without that row it is filled all the same.
+        let mut filled = None;
+        for &row in &rows {
+            // Memory does not depend on what else the machine does.
+            if row == Row::Resident && round > 1 {
+                continue;
+            }
+            if row == Row::Cassandra && !services::cassandra_answers(&bench.options.cassandra).await
+            {
+                let node = &bench.options.cassandra;
+                let reason =
+                    format!("no Cassandra answers on {node}: `cargo lab services up` starts one");
+                report.skip(row, reason);
+                continue;
+            }
+            let outcome = bench.run(row, round, &mut filled).await;
+            let line = report.add(row, round, outcome);
+            eprintln!("round {round} of {}: {line}", bench.options.runs);
+        }
+        if let Some(filled) = filled {
+            bench.broker.forget(&filled.topic).await?;
+        }
+    }
+    let runs = bench.options.runs;
+    bench.broker.close().await?;
+    report.print(&machine, runs)
+}
+
+impl Bench {
+    async fn run(&self, row: Row, round: u32, filled: &mut Option<Filled>) -> Result<Outcome> {
+        let events = self.options.events;
+        let measured = match row {
+            Row::Read => reader::probe(&self.probe, "read", events, self.deadline).await?,
+            Row::Parse => reader::probe(&self.probe, "parse", events, self.deadline).await?,
+            Row::Watch => reader::watch(&self.chapter, events, self.deadline).await?,
+            Row::Produce => {
+                let (measured, _, topic) = self.fill(&format!("{round}"), events).await?;
+                *filled = Some(topic);
+                measured
+            }
+            Row::Librdkafka => {
+                let filled = self.filled(round, filled).await?;
+                self.broker.bare_read(&filled.topic, &filled.truth).await?
+            }
+            Row::Memory => {
+                let filled = self.filled(round, filled).await?;
+                self.drain(filled, &[("STORAGE", "memory")]).await?.0
+            }
+            Row::Cassandra => {
+                let filled = self.filled(round, filled).await?;
+                self.cassandra(filled, round).await?
+            }
+            Row::Resident => return Ok(Outcome::Resident(self.resident().await?)),
+        };
+        Ok(Outcome::Throughput(measured))
+    }
+
+    async fn filled<'f>(
+        &self,
+        round: u32,
+        filled: &'f mut Option<Filled>,
+    ) -> Result<&'f mut Filled> {
+        Ok(match filled {
+            Some(filled) => filled,
+            none => {
+                let (_, _, topic) = self.fill(&format!("{round}"), self.options.events).await?;
+                none.insert(topic)
+            }
+        })
+    }
+
+    async fn fill(&self, name: &str, events: u64) -> Result<(Measured, Memory, Filled)> {
+        let topic = format!("lab_bench_{}_{name}", std::process::id());
+        let (broker, usage) = (&self.broker.broker, || self.broker.usage());
+        producer::fill(&self.chapter, broker, usage, topic, events, self.deadline).await
+    }
+
+    async fn drain(&self, filled: &Filled, store: &[(&str, &str)]) -> Result<(Measured, Memory)> {
+        let mut environment = vec![
+            ("REDPANDA_BROKER", self.broker.broker.address.as_str()),
+            ("WIKIPEDIA_TOPIC", &filled.topic),
+            // Nobody else's, and nobody's before.
+            ("CONSUMER_GROUP", &filled.topic),
+        ];
+        environment.extend(store);
+        let mut server = Server::start(&self.chapter, "consumer", &environment).await?;
+        let usage = || self.broker.usage();
+        server.drain(&filled.truth, usage, self.deadline).await
+    }
+
+    async fn cassandra(&self, filled: &Filled, round: u32) -> Result<Measured> {
+        let keyspace = Keyspace::new(&self.options.cassandra, round as usize);
+        let store = [
+            ("STORAGE", "cassandra"),
+            ("CASSANDRA_NODES", &keyspace.node),
+            ("CASSANDRA_KEYSPACE", &keyspace.name),
+        ];
+        let drained = self.drain(filled, &store).await;
+        keyspace.drop_it().await?;
+        Ok(drained?.0)
+    }
+
+    async fn resident(&self) -> Result<[Memory; 2]> {
+        let (_, producer, filled) = self.fill("resident", RESIDENT_EVENTS).await?;
+        let (_, consumer) = self.drain(&filled, &[("STORAGE", "memory")]).await?;
+        self.broker.forget(&filled.topic).await?;
+        Ok([producer, consumer])
+    }
+}
