@@ -2,7 +2,10 @@
 //! standard streams, exit status and HTTP alone, so that they grade a program in any language.
 //! Suite N holds what chapter N adds; chapter N must pass suites 1 to N.
 
+mod brokers;
+mod faults;
 mod report;
+mod roles;
 mod runner;
 mod stream;
 pub mod subject;
@@ -10,6 +13,7 @@ mod suite1;
 mod suite2;
 mod suite3;
 mod suite4;
+mod suite5;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +25,11 @@ use anyhow::bail;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use self::faults::Node;
 use self::report::Report;
 use self::runner::Check;
 use self::runner::Needs;
+use self::subject::SPLIT;
 use self::subject::Subject;
 use crate::chapters;
 use crate::process;
@@ -39,12 +45,19 @@ use crate::process::Program;
 /// With --image, the program inside that Docker image is checked, and then the image itself, whatever N is. It runs
 /// with this machine's network, so Docker must run on this very machine.
 ///
+/// From chapter 5 on the program is two roles, `producer` and `consumer`, with a broker between them: the one of
+/// --broker, else the Kafka on 127.0.0.1:9092 if one is up (`cargo lab services up kafka`), else a small one in memory
+/// that lab starts. Each check has topics of its own. With --faults, lab starts a Kafka for the purpose, ends and kills
+/// it and the roles, and looks whether a count has suffered.
+///
 ///   cargo lab check 1
 ///   cargo lab check 2 --only healthcheck
 ///   cargo lab check 3 -- ./my-server
 ///   cargo lab check 2 -- python3 server.py
 ///   cargo lab check 1 --url http://127.0.0.1:7000
 ///   cargo lab check 4 --image ch-4
+///   cargo lab check 5 --broker 127.0.0.1:9092
+///   cargo lab check 5 --faults
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
@@ -88,6 +101,14 @@ pub struct Options {
     )]
     cassandra: String,
 
+    /// The broker between the roles of chapter 5 and later, as host:port
+    #[arg(long, env = "REDPANDA_BROKER", value_name = "HOST:PORT")]
+    broker: Option<String>,
+
+    /// Only what must hold while the broker or a role fails, on a Kafka that lab starts for this; chapter 5 and later
+    #[arg(long, conflicts_with_all = ["url", "suite"])]
+    faults: bool,
+
     /// The program to check, and its first arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -119,11 +140,25 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
         (None, None) => Subject::new(options.chapter, Program::new(&options.command)).await?,
     };
     let subject = subject.with_cassandra(&options.cassandra).await;
-    Ok(examine(options, checks, &subject).await.finish())
+    let subject = if options.faults {
+        subject.with_node(Node::start().await?).await?
+    } else if subject.is_split() && subject.has_program() {
+        subject
+            .with_broker(brokers::choose(options.broker.as_deref()).await?)
+            .await?
+    } else {
+        subject
+    };
+    let report = examine(options, checks, &subject).await;
+    subject.clean_up().await;
+    Ok(report.finish())
 }
 
 async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &Subject) -> Report {
     let mut report = Report::new(options.chapter, options.json);
+    if let Ok(broker) = subject.broker() {
+        report.say(&brokers::describe(broker));
+    }
     for (suite, check) in checks {
         report.begin(*suite, check);
         report.add(
@@ -137,13 +172,17 @@ async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &S
 
 /// The checks that were asked for, each with its suite.
 fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
-    let suites: [(u8, Vec<&'static Check>); 4] = [
+    let suites: [(u8, Vec<&'static Check>); 5] = [
         (1, suite1::checks()),
         (2, suite2::checks()),
         (3, suite3::checks()),
         (4, suite4::checks()),
+        (5, suite5::checks()),
     ];
     let last = suites.len();
+    if options.faults && options.chapter < SPLIT {
+        bail!("--faults is for chapter {SPLIT} and later, which have a broker");
+    }
     if options.chapter == 0
         || options
             .suite
@@ -168,6 +207,10 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
                 || only
                     .iter()
                     .any(|part| check.name.to_lowercase().contains(part)))
+    };
+    let suites = match options.faults {
+        true => vec![(SPLIT, faults::checks())],
+        false => suites.to_vec(),
     };
     let checks: Vec<(u8, &'static Check)> = suites
         .into_iter()

@@ -193,6 +193,16 @@ impl Raw {
         .await
     }
 
+    /// Reads what comes next.
+    pub async fn some(&mut self) -> Result<Vec<u8>> {
+        let mut read = Vec::new();
+        tokio::time::timeout(Duration::from_secs(30), self.stream.read_buf(&mut read))
+            .await
+            .context("nothing came for 30 s")?
+            .context("the connection was closed while it was read")?;
+        Ok(read)
+    }
+
     /// Reads until the server closes the connection.
     pub async fn until_closed(&mut self, deadline: Duration) -> Result<String> {
         self.read_while(deadline, |_| true).await

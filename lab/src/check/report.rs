@@ -17,7 +17,7 @@ pub struct Report {
     chapter: u8,
     json: bool,
     pub colour: bool,
-    suite: u8,
+    heading: String,
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -31,11 +31,18 @@ impl Report {
             chapter,
             json,
             colour,
-            suite: 0,
+            heading: String::new(),
             passed: 0,
             failed: 0,
             skipped: 0,
             checks: Vec::new(),
+        }
+    }
+
+    /// Says what all checks that follow have in common.
+    pub fn say(&self, text: &str) {
+        if !self.json {
+            print(&format!("{text}\n"));
         }
     }
 
@@ -44,9 +51,10 @@ impl Report {
         if self.json {
             return;
         }
-        if self.suite != suite {
-            self.suite = suite;
-            print(&format!("suite {suite}\n"));
+        let heading = heading(suite, check);
+        if self.heading != heading {
+            print(&format!("{heading}\n"));
+            self.heading = heading;
         }
         if self.colour {
             print(&format!("  … {}", check.name));
@@ -55,7 +63,7 @@ impl Report {
 
     pub fn add(&mut self, suite: u8, check: &Check, (outcome, took): (Outcome, Duration)) {
         let (word, came) = match &outcome {
-            Outcome::Passed => ("passed", None),
+            Outcome::Passed(note) => ("passed", note.as_ref()),
             Outcome::Skipped(reason) => ("skipped", Some(reason)),
             Outcome::Failed(came) => ("failed", Some(came)),
         };
@@ -69,7 +77,7 @@ impl Report {
             "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
         }));
         match outcome {
-            Outcome::Passed => self.passed += 1,
+            Outcome::Passed(_) => self.passed += 1,
             Outcome::Skipped(_) => self.skipped += 1,
             Outcome::Failed(_) => self.failed += 1,
         }
@@ -91,7 +99,11 @@ impl Report {
         };
         let name = check.name;
         match outcome {
-            Outcome::Passed => format!("{erase}  {} {name}{time}\n", paint("32", "✓")),
+            Outcome::Passed(note) => {
+                let note = note.as_ref().map(|note| format!(": {note}"));
+                let note = note.unwrap_or_default();
+                format!("{erase}  {} {name}{time}{note}\n", paint("32", "✓"))
+            }
             Outcome::Skipped(reason) => {
                 format!("{erase}  {} {name}: skipped, {reason}\n", paint("33", "-"))
             }
@@ -156,6 +168,13 @@ impl Report {
     }
 }
 
+fn heading(suite: u8, check: &Check) -> String {
+    match check.needs.faults() {
+        true => "faults".to_owned(),
+        false => format!("suite {suite}"),
+    }
+}
+
 /// `--list`.
 pub fn list(checks: &[(u8, &'static Check)]) {
     for (suite, check) in checks {
@@ -164,11 +183,15 @@ pub fn list(checks: &[(u8, &'static Check)]) {
             Needs::Process => " [process]",
             Needs::Cassandra => " [Cassandra]",
             Needs::Image => " [image]",
+            Needs::Faults => " [Kafka]",
+            Needs::FaultsAndCassandra => " [Kafka, Cassandra]",
         };
         let slow = if check.slow { " [slow]" } else { "" };
         print(&format!(
-            "{suite}  {}{needs}{slow}\n     {}\n",
-            check.name, check.expected
+            "{}: {}{needs}{slow}\n     {}\n",
+            heading(*suite, check),
+            check.name,
+            check.expected
         ));
         if let Some((chapter, how)) = check.changed_in {
             print(&format!("     until chapter {chapter}: {how}\n"));

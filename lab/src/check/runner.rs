@@ -40,6 +40,19 @@ pub enum Needs {
     Cassandra,
     /// The program must be in a Docker image.
     Image,
+    /// As `Process`, and a broker that can be made to fail.
+    Faults,
+    FaultsAndCassandra,
+}
+
+impl Needs {
+    pub fn cassandra(self) -> bool {
+        matches!(self, Self::Cassandra | Self::FaultsAndCassandra)
+    }
+
+    pub fn faults(self) -> bool {
+        matches!(self, Self::Faults | Self::FaultsAndCassandra)
+    }
 }
 
 /// What most checks have in common; a list says the rest: `Check { name: …, ..HTTP }`.
@@ -72,7 +85,8 @@ impl std::error::Error for Skip {}
 
 #[derive(Debug)]
 pub enum Outcome {
-    Passed,
+    /// With what was measured, where a check tells it.
+    Passed(Option<String>),
     Skipped(String),
     /// What came instead of what was expected.
     Failed(String),
@@ -83,16 +97,34 @@ pub async fn run(check: &Check, subject: &Subject, quick: bool) -> (Outcome, Dur
     let start = Instant::now();
     let outcome = match not_here(check, subject, quick) {
         Some(reason) => Outcome::Skipped(reason),
-        None => match tokio::time::timeout(LIMIT, (check.run)(subject)).await {
-            Ok(Ok(())) => Outcome::Passed,
-            Ok(Err(error)) => match error.downcast::<Skip>() {
-                Ok(skip) => Outcome::Skipped(skip.0),
-                Err(error) => Outcome::Failed(format!("{error:#}")),
-            },
-            Err(_) => Outcome::Failed(format!("no end within {} s", LIMIT.as_secs())),
-        },
+        None => outcome(check, subject).await,
     };
     (outcome, start.elapsed())
+}
+
+async fn outcome(check: &Check, subject: &Subject) -> Outcome {
+    if let Ok(node) = subject.node()
+        && let Err(error) = node.is_there().await
+    {
+        return Outcome::Failed(format!("{error:#}"));
+    }
+    let evicted = subject.evicted();
+    let result = tokio::time::timeout(LIMIT, (check.run)(subject)).await;
+    let note = subject.take_note();
+    let came = match result {
+        Ok(Ok(())) => return Outcome::Passed(note),
+        Ok(Err(error)) => match error.downcast::<Skip>() {
+            Ok(skip) => return Outcome::Skipped(skip.0),
+            Err(error) => format!("{error:#}"),
+        },
+        Err(_) => format!("no end within {} s", LIMIT.as_secs()),
+    };
+    // Messages that nobody could have read: no count that followed says anything about the program.
+    Outcome::Failed(match subject.evicted() {
+        now if now == evicted => came,
+        Some(sentence) => sentence,
+        None => came,
+    })
 }
 
 fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
@@ -106,7 +138,7 @@ fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
     if check.needs != Needs::Http && !subject.has_program() {
         return Some("needs the program, and --url gives only its address".to_owned());
     }
-    if check.needs == Needs::Cassandra && subject.cassandra().is_none() {
+    if check.needs.cassandra() && subject.cassandra().is_none() {
         return Some(
             "needs Cassandra: `cargo lab services up` starts one, or name it with --cassandra"
                 .to_owned(),

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -14,7 +16,11 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 
+use super::faults::Node;
+use super::roles::Topics;
 use super::stream::Stream;
+use crate::broker::Broker;
+use crate::chapters;
 use crate::client::Client;
 use crate::client::free_port;
 use crate::docker;
@@ -27,6 +33,9 @@ use crate::process::Program;
 use crate::process::Signal;
 use crate::process::describe;
 use crate::services;
+
+/// The chapter that takes the server apart into a producer and a consumer.
+pub const SPLIT: u8 = 5;
 
 pub const USERNAME: &str = "lab";
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -46,8 +55,14 @@ pub struct Subject {
     target: Target,
     image: Option<String>,
     cassandra: Option<String>,
+    broker: Option<Broker>,
+    /// The broker, where it is one that can be made to fail.
+    node: Option<Node>,
+    /// The broker's names for the checks that neither write nor read a topic.
+    quiet: Topics,
     /// A program that once did not come up is not waited for as long again.
     never_up: AtomicBool,
+    note: Mutex<Option<String>>,
 }
 
 enum Target {
@@ -62,24 +77,26 @@ impl Subject {
             url.starts_with("http://"),
             "--url must begin with http://, as in http://127.0.0.1:7000"
         );
-        Ok(Self {
-            chapter,
-            target: Target::Url(url.to_owned()),
-            image: None,
-            cassandra: None,
-            never_up: AtomicBool::new(false),
-        })
+        Ok(Self::of(chapter, Target::Url(url.to_owned())))
     }
 
     pub async fn new(chapter: u8, program: Program) -> Result<Self> {
         let target = Target::Program(program, Stream::start(Vec::new()).await?);
-        Ok(Self {
+        Ok(Self::of(chapter, target))
+    }
+
+    fn of(chapter: u8, target: Target) -> Self {
+        Self {
             chapter,
             target,
             image: None,
             cassandra: None,
+            broker: None,
+            node: None,
+            quiet: Topics::new(),
             never_up: AtomicBool::new(false),
-        })
+            note: Mutex::default(),
+        }
     }
 
     /// The program inside a Docker image that is here.
@@ -104,6 +121,43 @@ impl Subject {
             .await
             .then(|| nodes.to_owned());
         self
+    }
+
+    /// The broker that the roles of chapter 5 and later have between them.
+    pub async fn with_broker(mut self, broker: Broker) -> Result<Self> {
+        self.broker = Some(broker);
+        self.create(&self.quiet).await?;
+        Ok(self)
+    }
+
+    /// A broker that can be made to fail.
+    pub async fn with_node(mut self, node: Node) -> Result<Self> {
+        let broker = Broker::at(node.address());
+        self.node = Some(node);
+        self.with_broker(broker).await
+    }
+
+    pub fn node(&self) -> Result<&Node> {
+        self.node.as_ref().context("there is no Kafka of lab's own")
+    }
+
+    pub fn broker(&self) -> Result<&Broker> {
+        self.broker.as_ref().context("there is no broker")
+    }
+
+    /// What the embedded broker has thrown away, if it is that one and has.
+    pub fn evicted(&self) -> Option<String> {
+        self.broker.as_ref()?.evicted()
+    }
+
+    /// Tells what a check has measured; it is shown when the check has passed.
+    pub fn note(&self, text: String) {
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    pub fn take_note(&self) -> Option<String> {
+        let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        note.take()
     }
 
     pub fn chapter(&self) -> u8 {
@@ -135,16 +189,22 @@ impl Subject {
             .env("JWT_SECRET", JWT_SECRET)
             .env("ADMIN_USERNAME", USERNAME)
             .env("ADMIN_PASSWORD_HASH", PASSWORD_HASH);
-        Ok(program)
+        Ok(match &self.broker {
+            Some(broker) => self
+                .quiet
+                .set(program.env("REDPANDA_BROKER", &broker.address)),
+            None => program,
+        })
     }
 
     /// The role that serves HTTP: chapter 5 takes it apart, and its consumer is what `serve` was.
     pub fn server_role(&self) -> &'static str {
-        if self.chapter < 5 {
-            "serve"
-        } else {
-            "consumer"
-        }
+        if self.is_split() { "consumer" } else { "serve" }
+    }
+
+    /// From chapter 5 on there are two roles, with a topic between them.
+    pub fn is_split(&self) -> bool {
+        self.chapter >= SPLIT
     }
 
     /// A program of chapter 1 may know no `HTTP_ADDR` yet, and take the project's port.
@@ -171,52 +231,71 @@ impl Subject {
             return Ok(Server {
                 process: None,
                 client: Client::new(url),
+                addresses: Vec::new(),
+                beside: None,
                 _folder: None,
             });
         }
+        // Only if nobody else has it: an answer from there must be the program's.
+        let fixed = self.has_fixed_port() && wait_for_free(FIXED_PORT).await;
+        let mut server = self.launch_from(self.server_role(), change)?;
+        if fixed {
+            server
+                .addresses
+                .push(format!("http://127.0.0.1:{FIXED_PORT}"));
+        }
+        self.wait_until_up(&mut server).await?;
+        Ok(server)
+    }
+
+    /// Starts the program in `role`, and does not wait until it answers.
+    pub fn launch(&self, role: &str, change: impl FnOnce(Program) -> Program) -> Result<Server> {
+        self.launch_from(role, |program, _| Ok(change(program)))
+    }
+
+    fn launch_from(
+        &self,
+        role: &str,
+        change: impl FnOnce(Program, &str) -> Result<Program>,
+    ) -> Result<Server> {
         let folder = Folder::new()?;
-        let port = free_port()?;
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port()?);
         let program = self
             .program()?
             .env("HTTP_ADDR", address.as_str())
-            .folder(folder.path());
-        self.start(
-            change(program.args([self.server_role()]), &address)?,
-            port,
-            folder,
-        )
-        .await
+            .folder(folder.path())
+            .args([role]);
+        let url = format!("http://{address}");
+        Ok(Server {
+            process: Some(change(program, &address)?.start()?),
+            client: Client::new(&url),
+            addresses: vec![url],
+            beside: None,
+            _folder: Some(folder),
+        })
     }
 
-    /// Starts `program`, which must listen on `port`, and waits until it answers.
-    async fn start(&self, program: Program, port: u16, folder: Folder) -> Result<Server> {
-        // Only if nobody else has it: an answer from there must be the program's.
-        let mut ports = vec![port];
-        if self.has_fixed_port() && wait_for_free(FIXED_PORT).await {
-            ports.push(FIXED_PORT);
-        }
+    /// Waits until the program answers.
+    pub async fn wait_until_up(&self, server: &mut Server) -> Result<()> {
         let patience = if self.never_up.load(Ordering::Relaxed) {
             Duration::from_secs(5)
         } else {
             START
         };
-        let mut process = program.start()?;
         let start = Instant::now();
         loop {
-            for port in &ports {
-                let client = Client::new(format!("http://127.0.0.1:{port}"));
+            for url in &server.addresses {
+                let client = Client::new(url);
                 if client.get("/status").await.is_ok() {
-                    return Ok(Server {
-                        process: Some(process),
-                        client,
-                        _folder: Some(folder),
-                    });
+                    server.client = client;
+                    return Ok(());
                 }
             }
+            let only_address = server.addresses.len() == 1;
+            let process = server.process()?;
             if let Some(status) = process.ended() {
                 let said = process::tail(&process.stderr.all().await);
-                let taken = if self.has_fixed_port() && ports.len() == 1 {
+                let taken = if self.has_fixed_port() && only_address {
                     fixed_port_owner()
                 } else {
                     String::new()
@@ -230,7 +309,8 @@ impl Subject {
                 self.never_up.store(true, Ordering::Relaxed);
                 let said = process::tail(&process.stderr.lines());
                 bail!(
-                    "no answer from GET http://127.0.0.1:{port}/status within {} s; its stderr:\n{said}",
+                    "no answer from GET {}/status within {} s; its stderr:\n{said}",
+                    server.client.base(),
                     patience.as_secs()
                 );
             }
@@ -326,6 +406,10 @@ async fn wait_for_free(port: u16) -> bool {
 pub struct Server {
     process: Option<Process>,
     pub client: Client,
+    /// Where it may answer, before it has.
+    addresses: Vec<String>,
+    /// The other role of the same program.
+    pub beside: Option<Box<Server>>,
     _folder: Option<Folder>,
 }
 
@@ -348,6 +432,22 @@ impl Server {
             "afterwards /status answers {}",
             response.status
         );
+        Ok(())
+    }
+
+    /// Sends `signal` to it, and to the role beside it, and waits for the end of both.
+    pub async fn leaves_on(&mut self, signal: Signal) -> Result<()> {
+        let beside = self.beside.as_mut().map(|server| server.process.as_mut());
+        let mut processes: Vec<&mut Process> = [self.process.as_mut(), beside.flatten()]
+            .into_iter()
+            .flatten()
+            .collect();
+        for process in &processes {
+            process.signal(signal)?;
+        }
+        for process in &mut processes {
+            process.wait(STOP).await?;
+        }
         Ok(())
     }
 

@@ -2,11 +2,11 @@
 
 mod cassandra;
 mod config;
-mod cql;
+pub mod cql;
 mod crowd;
-mod exact;
+pub mod exact;
 mod login;
-mod session;
+pub mod session;
 mod tokens;
 
 use super::runner::Check;

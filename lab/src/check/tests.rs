@@ -167,7 +167,7 @@ async fn outcomes_are_passed_failed_and_skipped_with_the_reason() {
     };
     let subject = Subject::at(1, "http://127.0.0.1:1").unwrap();
     let outcome = async |check: &Check, quick: bool| runner::run(check, &subject, quick).await.0;
-    assert!(matches!(outcome(&HTTP, false).await, Outcome::Passed));
+    assert!(matches!(outcome(&HTTP, false).await, Outcome::Passed(_)));
     assert!(matches!(outcome(&FAILS, false).await, Outcome::Failed(came) if came == "a horse"));
     assert!(
         matches!(outcome(&SKIPS, false).await, Outcome::Skipped(reason) if reason == "no horses")
@@ -216,7 +216,7 @@ fn nothing_but_skipped_checks_is_not_good() {
         (Outcome::Skipped("no".to_owned()), std::time::Duration::ZERO),
     );
     assert!(!report.good());
-    report.add(1, &HTTP, (Outcome::Passed, std::time::Duration::ZERO));
+    report.add(1, &HTTP, (Outcome::Passed(None), std::time::Duration::ZERO));
     assert!(report.good());
     report.add(
         1,
@@ -240,17 +240,28 @@ fn suites_are_chosen_by_chapter_number_and_name() {
     assert_eq!(suites(&["3", "--suite", "2"]), HashSet::from([2]));
     assert_eq!(suites(&["2", "--only", "HEALTHCHECK"]), HashSet::from([2]));
     assert_eq!(suites(&["4"]), HashSet::from([1, 2, 3, 4]));
+    assert_eq!(suites(&["5"]), HashSet::from([1, 2, 3, 4, 5]));
+    assert_eq!(suites(&["5", "--faults"]), HashSet::from([5]));
     assert_eq!(suites(&["2", "--image", "ch-2"]), HashSet::from([1, 2, 4]));
     let of_the_workspace = ["2", "--image", "ch-2", "--only", "workflow"];
     assert!(select(&options(&of_the_workspace)).is_err());
     assert!(select(&options(&["1", "--only", "healthcheck"])).is_err());
     assert!(select(&options(&["0"])).is_err());
+    assert!(select(&options(&["4", "--faults"])).is_err());
+}
+
+#[test]
+fn what_changes_at_the_split_is_not_asked_for_after_it() {
+    let kills = |chapter: &str| select(&options(&[chapter, "--only", "three kills"])).is_ok();
+    assert_eq!([kills("3"), kills("4"), kills("5")], [true, true, false]);
 }
 
 #[test]
 fn every_check_has_a_name_of_its_own_an_expectation_and_a_hint() {
     let mut names = HashSet::new();
-    for (_, check) in select(&options(&["4"])).unwrap() {
+    let [suites, faults] =
+        [&["5"][..], &["5", "--faults"]].map(|arguments| select(&options(arguments)));
+    for (_, check) in [suites.unwrap(), faults.unwrap()].concat() {
         assert!(names.insert(check.name), "two checks named {}", check.name);
         assert!(
             !check.expected.is_empty() && !check.hint.is_empty(),

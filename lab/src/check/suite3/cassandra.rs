@@ -7,10 +7,10 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
+use super::super::roles::Topics;
 use super::super::runner::Check;
 use super::super::runner::Needs;
 use super::super::runner::PROCESS;
-use super::super::subject::STOP;
 use super::super::subject::Server;
 use super::super::subject::Subject;
 use super::cql::Keyspace;
@@ -45,6 +45,10 @@ pub const CHECKS: &[Check] = &[
         name: "three kills leave the counts exact",
         expected: "after kill -9 at three moments and a restart each, every field of /stats as the truth has it",
         hint: "write the totals and the place in the stream that they belong to in one atomic batch",
+        changed_in: Some((
+            5,
+            "the topic between the roles is read at least once, and the producer's doubles are in it",
+        )),
         run: |subject| Box::pin(restarts(subject, Signal::KILL)),
         ..CASSANDRA
     },
@@ -59,24 +63,30 @@ pub const CHECKS: &[Check] = &[
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
-async fn serve(subject: &Subject, keyspace: &Keyspace, replay: &Replay) -> Result<Server> {
+async fn serve(
+    subject: &Subject,
+    topics: &Topics,
+    keyspace: &Keyspace,
+    replay: &Replay,
+) -> Result<Server> {
     let set = |program: Program| {
-        program
+        topics
+            .set(program)
             .env("STORAGE", "cassandra")
             .env("CASSANDRA_NODES", keyspace.nodes())
             .env("CASSANDRA_KEYSPACE", keyspace.name())
-            .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
     };
-    subject.serve_with(set).await
+    subject.serve_stream_with(&replay.stream_url(), set).await
 }
 
 async fn counted(subject: &Subject) -> Result<()> {
     let keyspace = Keyspace::new(subject)?;
+    let topics = subject.topics().await?;
     let mut options = exact::options(20_000);
     options.faults.cut_every = Some(3_000);
     options.faults.back = 20;
     let replay = replay::start(options).await?;
-    let server = serve(subject, &keyspace, &replay).await?;
+    let server = serve(subject, &topics, &keyspace, &replay).await?;
     let ready = server.client.get("/ready").await?;
     ensure!(
         ready.status == 200,
@@ -91,9 +101,10 @@ async fn counted(subject: &Subject) -> Result<()> {
 
 async fn login(subject: &Subject) -> Result<()> {
     let keyspace = Keyspace::new(subject)?;
+    let topics = subject.topics().await?;
     let replay = replay::start(exact::options(10)).await?;
     for start in 1..=2 {
-        let mut server = serve(subject, &keyspace, &replay).await?;
+        let mut server = serve(subject, &topics, &keyspace, &replay).await?;
         session::first_log_in(&server.client)
             .await
             .with_context(|| format!("after start {start}"))?;
@@ -104,6 +115,7 @@ async fn login(subject: &Subject) -> Result<()> {
 
 async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
     let keyspace = Keyspace::new(subject)?;
+    let topics = subject.topics().await?;
     let mut options = exact::options(20_000);
     // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed.
     // A restart resumes as Wikimedia has it, from the millisecond of the last event on; more than that need not be known.
@@ -111,7 +123,7 @@ async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
     let replay = replay::start(options).await?;
     let token = session::good_token()?;
     for part in 1..=3_u64 {
-        let mut server = serve(subject, &keyspace, &replay).await?;
+        let mut server = serve(subject, &topics, &keyspace, &replay).await?;
         // Before anything is stored there is no place to go on from: the stream begins with `now`.
         let start = Instant::now();
         while session::messages(&session::stats(&server.client, &token).await?) < part * 4_000 {
@@ -122,15 +134,13 @@ async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let process = server.process()?;
-        process.signal(signal)?;
-        process.wait(STOP).await?;
+        server.leaves_on(signal).await?;
     }
     ensure!(
         !replay.progress().finished,
         "the replay was over before the last restart"
     );
-    let server = serve(subject, &keyspace, &replay).await?;
+    let server = serve(subject, &topics, &keyspace, &replay).await?;
     session::equals_truth(&server.client, &token, &replay, PATIENCE).await?;
     drop(server);
     keyspace.remove().await

@@ -48,10 +48,7 @@ pub fn options(events: u64) -> replay::Options {
 
 async fn counted(subject: &Subject, options: replay::Options) -> Result<()> {
     let replay = replay::start(options).await?;
-    let url = replay.stream_url();
-    let server = subject
-        .serve_with(|program| program.env("WIKIPEDIA_STREAM_URL", url))
-        .await?;
+    let server = subject.serve_stream(&replay.stream_url()).await?;
     let token = session::good_token()?;
     session::equals_truth(&server.client, &token, &replay, PATIENCE).await
 }
@@ -83,10 +80,7 @@ async fn snapshots(subject: &Subject) -> Result<()> {
     options.address.set_port(0);
     options.rate = 20_000;
     let replay = replay::start(options).await?;
-    let url = replay.stream_url();
-    let server = subject
-        .serve_with(|program| program.env("WIKIPEDIA_STREAM_URL", url))
-        .await?;
+    let server = subject.serve_stream(&replay.stream_url()).await?;
     let token = session::good_token()?;
     let mut readers = tokio::task::JoinSet::new();
     for _ in 0..8 {

@@ -1,0 +1,49 @@
+//! Which broker stands between the roles of a program under test.
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::broker::Broker;
+use crate::services::kafka::DEFAULT_PORT;
+use crate::services::kafka_answers;
+
+/// The one that is named, else the Kafka of `cargo lab services` if it is up, else one in memory.
+pub async fn choose(named: Option<&str>) -> Result<Broker> {
+    if let Some(addresses) = named {
+        let first = addresses.split(',').next().unwrap_or(addresses).trim();
+        if !kafka_answers(first).await {
+            bail!("no broker answers on {first} (--broker or REDPANDA_BROKER)");
+        }
+        return Ok(Broker::at(addresses));
+    }
+    let usual = format!("127.0.0.1:{DEFAULT_PORT}");
+    if kafka_answers(&usual).await {
+        return Ok(Broker::at(usual));
+    }
+    Broker::embedded().await.context(
+        "no broker for the checks; `cargo lab services up kafka` starts one, or name it with --broker",
+    )
+}
+
+pub fn describe(broker: &Broker) -> String {
+    let address = &broker.address;
+    match broker.is_embedded() {
+        true => format!("broker {address}, in memory"),
+        false => format!("broker {address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_named_broker_that_is_away_is_an_error_that_names_it() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = choose(Some(&address)).await.err().unwrap().to_string();
+        assert!(error.contains(&address), "{error}");
+    }
+}

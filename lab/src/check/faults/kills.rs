@@ -1,0 +1,249 @@
+//! Roles that are killed with -9, and roles that are told to end, under load.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use serde_json::Value;
+
+use super::super::roles::CONSUMER;
+use super::super::roles::PRODUCER;
+use super::super::runner::Check;
+use super::super::runner::Needs;
+use super::super::runner::PROCESS;
+use super::super::subject::Subject;
+use super::super::suite3::cql::Keyspace;
+use super::super::suite3::exact;
+use super::super::suite3::session;
+use super::super::suite5::exact::in_cassandra;
+use super::super::suite5::exact::is_all;
+use super::super::suite5::messages;
+use super::super::suite5::messages::PATIENCE;
+use super::super::suite5::stop;
+use super::super::suite5::users;
+use crate::broker::Record;
+use crate::process::Program;
+use crate::process::Signal;
+use crate::replay;
+use crate::replay::Replay;
+
+const KAFKA: Check = Check {
+    needs: Needs::Faults,
+    ..PROCESS
+};
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "the producer is killed with -9 in mid-stream, three times",
+        expected: "each event in the topic; at most those of a few seconds twice; /stats counts what is in the topic",
+        hint: "the cursor moves only past acknowledged events, once a second: what stands behind it is read again",
+        run: |subject| Box::pin(producer(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "a consumer with the memory store is killed with -9",
+        expected: "after a restart every field of /stats as the truth has it",
+        hint: "it must read all partitions from the beginning, whatever was committed",
+        run: |subject| Box::pin(memory(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "a consumer with Cassandra is killed with -9, three times",
+        expected: "every event counted; at most those of a few seconds twice",
+        hint: "commit only what is written; before chapter 7 what is written and not committed is counted again",
+        needs: Needs::FaultsAndCassandra,
+        run: |subject| Box::pin(cassandra(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "SIGTERM of the producer under load",
+        expected: "exit status 0 in less than 10 s, and after a restart each event in the topic once",
+        hint: "stop reading, wait for every acknowledgement, then write the cursor",
+        run: |subject| Box::pin(stop::producer(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "SIGTERM of a consumer with the memory store under load",
+        expected: "exit status 0 in less than 10 s, and after a restart every field of /stats as the truth has it",
+        hint: "leaving the group blocks; give it a deadline",
+        run: |subject| Box::pin(stop::memory(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "SIGTERM of a consumer with Cassandra under load",
+        expected: "exit status 0 in less than 10 s, and after a restart every field of /stats as the truth has it",
+        hint: "write what was taken, then commit, then leave the group",
+        needs: Needs::FaultsAndCassandra,
+        run: |subject| Box::pin(stop::cassandra(subject)),
+        ..KAFKA
+    },
+];
+
+const KILLS: u64 = 3;
+/// Of a kill, what may come twice: the events of so many seconds.
+const DOUBLED_SECONDS: u64 = 4;
+const RATE: u64 = 3_000;
+
+fn load() -> replay::Options {
+    let mut options = exact::options(20_000);
+    options.rate = RATE;
+    options
+}
+
+/// Each event that was sent is in the topic; how many of its messages are doubles.
+pub fn nothing_lost(subject: &Subject, records: &[Record], replay: &Replay) -> Result<u64> {
+    let truth = replay.truth();
+    let ids = messages::ids(records)?;
+    let distinct: HashSet<&String> = ids.iter().collect();
+    let (distinct, came) = (distinct.len() as u64, ids.len() as u64);
+    ensure!(
+        distinct == truth.messages,
+        "{distinct} different events in the topic and not {}",
+        truth.messages
+    );
+    let doubles = came - distinct;
+    subject.note(format!("0 of {distinct} events lost, {doubles} doubled"));
+    Ok(doubles)
+}
+
+async fn producer(subject: &Subject) -> Result<()> {
+    let topics = subject.topics().await?;
+    let replay = replay::start(load()).await?;
+    let set = |program: Program| {
+        topics
+            .set(program)
+            .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
+    };
+    let consumer = subject.start_role(CONSUMER, set).await?;
+    for part in 1..=KILLS {
+        let mut server = subject.start_role(PRODUCER, set).await?;
+        messages::at_least(subject, &topics, part * 4_000).await?;
+        server.leaves_on(Signal::KILL).await?;
+    }
+    ensure!(
+        !replay.progress().finished,
+        "the replay was over before the last kill"
+    );
+    let mut server = subject.start_role(PRODUCER, set).await?;
+    messages::all_sent(subject, &topics, &replay).await?;
+    server.ends_on(Signal::TERM).await?;
+    let records = subject.broker()?.consume(&topics.events).await?;
+    let doubles = nothing_lost(subject, &records, &replay)?;
+    let limit = KILLS * DOUBLED_SECONDS * RATE;
+    ensure!(
+        doubles <= limit,
+        "{doubles} doubles, and at most {limit} of {KILLS} kills"
+    );
+    users::has_counted(&consumer.client, records.len() as u64).await
+}
+
+async fn memory(subject: &Subject) -> Result<()> {
+    let topics = subject.topics().await?;
+    let replay = replay::start(load()).await?;
+    let set = |program: Program| topics.set(program);
+    let mut server = subject.serve_stream_with(&replay.stream_url(), set).await?;
+    stop::is_counting(&server, 4_000).await?;
+    let mut producer = server.beside.take().context("no producer")?;
+    server.leaves_on(Signal::KILL).await?;
+    let again = subject.start_role(CONSUMER, set).await?;
+    is_all(subject, &topics, &again.client, &replay).await?;
+    producer.ends_on(Signal::TERM).await?;
+    Ok(())
+}
+
+async fn cassandra(subject: &Subject) -> Result<()> {
+    let topics = subject.topics().await?;
+    let keyspace = Keyspace::new(subject)?;
+    let replay = replay::start(load()).await?;
+    let set = |program: Program| in_cassandra(topics.set(program), &keyspace);
+    let mut server = subject.serve_stream_with(&replay.stream_url(), set).await?;
+    let producer = server.beside.take();
+    for part in 1..=KILLS {
+        stop::is_counting(&server, part * 3_000).await?;
+        server.leaves_on(Signal::KILL).await?;
+        server = subject.start_role(CONSUMER, set).await?;
+    }
+    messages::all_sent(subject, &topics, &replay).await?;
+    let token = session::good_token()?;
+    let start = std::time::Instant::now();
+    // All of it is committed when nothing more will be counted.
+    while messages::lag(subject, &topics).await? > 0 {
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "the group does not commit the end of the topic"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let stats = session::stats(&server.client, &token).await?;
+    let doubles = at_least_once(&stats, &serde_json::to_value(replay.truth())?)?;
+    let limit = KILLS * DOUBLED_SECONDS * RATE;
+    ensure!(
+        doubles <= limit,
+        "{doubles} doubles, and at most {limit} of {KILLS} kills"
+    );
+    subject.note(format!("0 events lost, {doubles} counted twice"));
+    drop((server, producer));
+    keyspace.remove().await
+}
+
+/// Nothing in `stats` is below `truth`, and nobody is in it who is not there; returns what is too many.
+fn at_least_once(stats: &Value, truth: &Value) -> Result<u64> {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let compare = |name: &str, came: &Value, sent: &Value| {
+        ensure!(
+            number(came) >= number(sent),
+            "{name} {came} and at least {sent}"
+        );
+        anyhow::Ok(())
+    };
+    for field in ["messages", "bots", "non_bots"] {
+        compare(field, &stats[field], &truth[field])?;
+    }
+    let (came, sent) = (&stats["distinct_users"], &truth["distinct_users"]);
+    ensure!(came == sent, "distinct_users {came} and not {sent}");
+    let domains = |value: &Value| value["by_domain"].as_object().cloned().unwrap_or_default();
+    let (came, sent) = (domains(stats), domains(truth));
+    ensure!(
+        came.len() == sent.len(),
+        "{} domains and not {}",
+        came.len(),
+        sent.len()
+    );
+    for (domain, count) in &sent {
+        compare(domain, came.get(domain).unwrap_or(&Value::Null), count)?;
+    }
+    Ok(number(&stats["messages"]) - number(&truth["messages"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_found_and_what_is_doubled_is_counted() {
+        let truth = json!({"messages": 4, "bots": 1, "non_bots": 3, "distinct_users": 2,
+            "by_domain": {"a": 3, "b": 1}});
+        assert_eq!(at_least_once(&truth, &truth).unwrap(), 0);
+        let mut more = truth.clone();
+        more["messages"] = json!(6);
+        more["by_domain"]["a"] = json!(5);
+        assert_eq!(at_least_once(&more, &truth).unwrap(), 2);
+        for (pointer, value) in [
+            ("/messages", 3),
+            ("/non_bots", 2),
+            ("/distinct_users", 3),
+            ("/by_domain/b", 0),
+        ] {
+            let mut bad = more.clone();
+            *bad.pointer_mut(pointer).unwrap() = json!(value);
+            assert!(at_least_once(&bad, &truth).is_err(), "{pointer}");
+        }
+        let mut bad = more;
+        bad["by_domain"]["c"] = json!(1);
+        assert!(at_least_once(&bad, &truth).is_err());
+    }
+}
