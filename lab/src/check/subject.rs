@@ -189,11 +189,16 @@ impl Subject {
             .env("JWT_SECRET", JWT_SECRET)
             .env("ADMIN_USERNAME", USERNAME)
             .env("ADMIN_PASSWORD_HASH", PASSWORD_HASH);
-        Ok(match &self.broker {
-            Some(broker) => self
-                .quiet
-                .set(program.env("REDPANDA_BROKER", &broker.address)),
-            None => program,
+        let Some(broker) = &self.broker else {
+            return Ok(program);
+        };
+        let program = self
+            .quiet
+            .set(program.env("REDPANDA_BROKER", &broker.address));
+        Ok(match broker.is_embedded() {
+            // After a member has left, it has the next one wait for nearly as long: 44 s where nothing is said.
+            true => program.env("REDPANDA_PROPERTIES", "session.timeout.ms=6000"),
+            false => program,
         })
     }
 

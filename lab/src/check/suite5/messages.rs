@@ -17,7 +17,7 @@ use crate::broker::Partition;
 use crate::broker::Record;
 use crate::replay::Replay;
 
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -33,7 +33,7 @@ pub fn event(number: u64, user: &str) -> Record {
     });
     Record {
         key: Some(user.into()),
-        ..message(&value.to_string())
+        ..message(value.to_string())
     }
 }
 
@@ -72,6 +72,23 @@ pub async fn lag(subject: &Subject, topics: &Topics) -> Result<u64> {
     let broker = subject.broker()?;
     let partitions = broker.topic(&topics.events, Some(&topics.group)).await?;
     Ok(partitions.iter().map(Partition::lag).sum())
+}
+
+/// Waits until the group has committed the whole topic.
+pub async fn all_committed(subject: &Subject, topics: &Topics) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let lag = lag(subject, topics).await?;
+        if lag == 0 {
+            return Ok(());
+        }
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "{lag} messages that the group has not committed within {} s",
+            PATIENCE.as_secs()
+        );
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Waits until there are at least `messages` in the topic.
