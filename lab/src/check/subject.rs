@@ -20,7 +20,6 @@ use super::faults::Node;
 use super::roles::Topics;
 use super::stream::Stream;
 use crate::broker::Broker;
-use crate::chapters;
 use crate::client::Client;
 use crate::client::free_port;
 use crate::docker;
