@@ -65,7 +65,8 @@ pub async fn build(number: u8) -> Result<PathBuf> {
 /// The same for any package of the workspace whose binary has its name.
 pub async fn build_package(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let output = Command::new(cargo)
+    // Not `output()`, which would take stderr too, and show nobody what cargo does for minutes.
+    let cargo = Command::new(cargo)
         .args([
             "build",
             "--release",
@@ -76,11 +77,12 @@ pub async fn build_package(name: &str) -> Result<PathBuf> {
         .args(["--package", name])
         .current_dir(chapters::root())
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
-        .output()
-        .await
+        .spawn()
         .context("cannot run cargo")?;
+    let output = cargo.wait_with_output().await?;
     if !output.status.success() {
         bail!("cargo could not build {name}; its reason stands above");
     }

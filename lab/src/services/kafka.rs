@@ -31,7 +31,7 @@ const CLUSTER: &str = "bGFiLWthZmthLTAwMDAwMQ";
 const LOGGER: &str = "org.slf4j:slf4j-simple:1.7.36";
 const HEAP: [&str; 2] = ["-Xms256m", "-Xmx1g"];
 /// How long a start may take, on a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The clients' port, and the controller's beside it: 9093 for 9092.
 pub fn ports(clients: u16) -> [Port; 2] {

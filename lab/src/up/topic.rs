@@ -79,7 +79,7 @@ impl Topic {
         let address = &self.broker.address;
         match self.broker.is_embedded() {
             true => format!(
-                "{address}, in memory: it keeps {EMBEDDED_LIMIT}, older events are dropped; --broker takes a real one"
+                "{address}, in memory; it keeps only {EMBEDDED_LIMIT} (--broker: a real one)"
             ),
             false => format!("{address}; the topic is deleted at the end"),
         }
