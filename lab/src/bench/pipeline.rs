@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use anyhow::bail;
+use serde_json::Value;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -17,8 +18,7 @@ use self::broker::BenchBroker;
 use self::report::Report;
 use super::cassandra::Keyspace;
 use super::machine;
-use super::producer;
-use super::producer::Filled;
+use super::producer::Producer;
 use super::reader;
 use super::replay;
 use super::row::Measured;
@@ -75,6 +75,10 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT")]
     broker: Option<String>,
 
+    /// REDPANDA_PROPERTIES of producer and consumer, to compare two settings. Example: linger.ms=50
+    #[arg(long, value_name = "NAME=VALUE,…", default_value = "")]
+    properties: String,
+
     /// Cassandra, where there is one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
     cassandra: String,
@@ -106,6 +110,12 @@ const ROWS: [Row; 8] = [
 
 const RESIDENT_EVENTS: u64 = 2_000_000;
 const FIRST_CHAPTER: u8 = 5;
+
+/// A topic that was filled, and what a correct consumer counts of it.
+struct Filled {
+    topic: String,
+    truth: Value,
+}
 
 /// What one run of a row gave.
 pub enum Outcome {
@@ -225,13 +235,24 @@ impl Bench {
 
     async fn fill(&self, name: &str, events: u64) -> Result<(Measured, Memory, Filled)> {
         let topic = format!("lab_bench_{}_{name}", std::process::id());
+        let environment = [
+            ("REDPANDA_BROKER", self.broker.broker.address.as_str()),
+            ("REDPANDA_PROPERTIES", &self.options.properties),
+            ("WIKIPEDIA_TOPIC", &topic),
+        ];
+        let mut producer = Producer::start(&self.chapter, &environment)?;
         let (broker, usage) = (&self.broker.broker, || self.broker.usage());
-        producer::fill(&self.chapter, broker, usage, topic, events, self.deadline).await
+        let (measured, memory, truth) = producer
+            .fill(broker, usage, &topic, events, self.deadline)
+            .await?;
+        producer.stop(&truth).await?;
+        Ok((measured, memory, Filled { topic, truth }))
     }
 
     async fn drain(&self, filled: &Filled, store: &[(&str, &str)]) -> Result<(Measured, Memory)> {
         let mut environment = vec![
             ("REDPANDA_BROKER", self.broker.broker.address.as_str()),
+            ("REDPANDA_PROPERTIES", &self.options.properties),
             ("WIKIPEDIA_TOPIC", &filled.topic),
             // Nobody else's, and nobody's before.
             ("CONSUMER_GROUP", &filled.topic),

@@ -12,6 +12,7 @@ use anyhow::ensure;
 use serde_json::Value;
 
 use super::reader::FIRST_EVENT;
+use super::reader::USERS;
 use super::replay::Replay;
 use super::row::Measured;
 use super::row::Memory;
@@ -28,110 +29,127 @@ use crate::process::describe;
 const POLL: Duration = Duration::from_millis(20);
 const END: Duration = Duration::from_secs(15);
 
-/// A topic that was filled, and what a correct consumer counts of it.
-pub struct Filled {
-    pub topic: String,
-    pub truth: Value,
+/// A chapter's producer, with a stream that it has not reached yet.
+pub struct Producer {
+    process: Process,
+    stream_port: u16,
 }
 
-/// Lets the chapter's producer write `events` events of the replay to a new topic.
-pub async fn fill(
-    binary: &Path,
-    broker: &Broker,
-    broker_usage: impl Fn() -> Option<Usage>,
-    topic: String,
-    events: u64,
-    deadline: Duration,
-) -> Result<(Measured, Memory, Filled)> {
-    let (port, stream_port) = (free_port()?, free_port()?);
-    let mut process = Program::new([binary])
-        .args(["producer"])
-        .folder(std::env::temp_dir())
-        .keep_lines(20)
-        .env("CONFIG_FILE", "/dev/null")
-        .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
-        .env(
-            "WIKIPEDIA_STREAM_URL",
-            format!("http://127.0.0.1:{stream_port}/v2/stream/recentchange"),
-        )
-        .env("REDPANDA_BROKER", &broker.address)
-        .env("WIKIPEDIA_TOPIC", &topic)
-        .start()?;
-    let replay = Replay::start(stream_port, 0, super::reader::USERS, Some(events)).await?;
-    let used = |process: &Process| Used {
-        broker: broker_usage(),
-        ..replay.used(Usage::of(process))
-    };
-    let meter = Meter::begin(used(&process));
-    let begun = replay
-        .first_event(FIRST_EVENT)
-        .await
-        .with_context(|| last_words(&process))?;
-    let mut memory = Memory::default();
-    loop {
-        let progress = replay.progress().await?;
-        memory.see(Usage::of(&process), progress.sent, events);
-        if progress.finished {
-            break;
+impl Producer {
+    /// `environment` names the broker and the topic.
+    pub fn start(binary: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let (port, stream_port) = (free_port()?, free_port()?);
+        let mut program = Program::new([binary])
+            .args(["producer"])
+            .folder(std::env::temp_dir())
+            .keep_lines(20)
+            .env("CONFIG_FILE", "/dev/null")
+            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
+            .env(
+                "WIKIPEDIA_STREAM_URL",
+                format!("http://127.0.0.1:{stream_port}/v2/stream/recentchange"),
+            );
+        for (name, value) in environment {
+            program = program.env(name, *value);
         }
-        wait(&mut process, begun, deadline, "the replay has not sent all").await?;
+        Ok(Self {
+            process: program.start()?,
+            stream_port,
+        })
     }
-    let truth = replay.truth().await?;
-    let expected = truth["messages"].as_u64().unwrap_or_default();
-    loop {
-        let partitions = broker.topic(&topic, None).await?;
-        let written: i64 = partitions.iter().map(|partition| partition.high).sum();
-        if written.cast_unsigned() >= expected {
-            break;
-        }
-        let what = format!("{written} of {expected} are in the topic");
-        wait(&mut process, begun, deadline, &what).await?;
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let measured = meter.end(used(&process), expected, events, seconds);
-    end(process, expected).await?;
-    Ok((measured, memory, Filled { topic, truth }))
-}
 
-async fn wait(process: &mut Process, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-    if let Some(status) = process.ended() {
-        bail!(
-            "the producer has ended, {}: {}",
-            describe(status),
-            last_words(process)
+    /// Lets it write `events` events of the replay to `topic`, and returns what a correct consumer counts of them.
+    pub async fn fill(
+        &mut self,
+        broker: &Broker,
+        broker_usage: impl Fn() -> Option<Usage>,
+        topic: &str,
+        events: u64,
+        deadline: Duration,
+    ) -> Result<(Measured, Memory, Value)> {
+        let replay = Replay::start(self.stream_port, 0, USERS, Some(events)).await?;
+        let used = |producer: &Self| Used {
+            broker: broker_usage(),
+            ..replay.used(Usage::of(&producer.process))
+        };
+        let meter = Meter::begin(used(self));
+        let begun = replay.first_event(FIRST_EVENT).await;
+        let begun = begun.with_context(|| self.last_words())?;
+        let mut memory = Memory::default();
+        loop {
+            let progress = replay.progress().await?;
+            memory.see(Usage::of(&self.process), progress.sent, events);
+            if progress.finished {
+                break;
+            }
+            self.wait(begun, deadline, "the replay has not sent all")
+                .await?;
+        }
+        let truth = replay.truth().await?;
+        let expected = messages(&truth);
+        loop {
+            let partitions = broker.topic(topic, None).await?;
+            let written: i64 = partitions.iter().map(|partition| partition.high).sum();
+            if written.cast_unsigned() >= expected {
+                ensure!(
+                    written.cast_unsigned() == expected,
+                    "{written} are in the topic, {expected} were sent"
+                );
+                break;
+            }
+            let what = format!("{written} of {expected} are in the topic");
+            self.wait(begun, deadline, &what).await?;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let measured = meter.end(used(self), expected, events, seconds);
+        Ok((measured, memory, truth))
+    }
+
+    async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
+        if let Some(status) = self.process.ended() {
+            bail!(
+                "the producer has ended, {}: {}",
+                describe(status),
+                self.last_words()
+            );
+        }
+        ensure!(
+            begun.elapsed() < deadline,
+            "{what} within {} s: {}",
+            deadline.as_secs(),
+            self.last_words()
         );
+        tokio::time::sleep(POLL).await;
+        Ok(())
     }
-    ensure!(
-        begun.elapsed() < deadline,
-        "{what} within {} s: {}",
-        deadline.as_secs(),
-        last_words(process)
-    );
-    tokio::time::sleep(POLL).await;
-    Ok(())
+
+    /// What stands in the topic must be what the producer says was acknowledged, once each.
+    pub async fn stop(mut self, truth: &Value) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait(END).await.context("the producer")?;
+        let said = self.process.stderr.all().await;
+        ensure!(
+            status.success(),
+            "the producer: {}\n{}",
+            describe(status),
+            said.join("\n")
+        );
+        let acknowledged = said.iter().find_map(|line| acknowledged(line));
+        let expected = messages(truth);
+        ensure!(
+            acknowledged == Some(expected),
+            "the producer says that {acknowledged:?} were acknowledged, {expected} were sent"
+        );
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        self.process.stderr.lines().join("\n")
+    }
 }
 
-/// What stands in the topic must be what the producer says was acknowledged, once each.
-async fn end(mut process: Process, expected: u64) -> Result<()> {
-    process.signal(Signal::TERM)?;
-    let status = process.wait(END).await.context("the producer")?;
-    let said = process.stderr.all().await;
-    ensure!(
-        status.success(),
-        "the producer: {}\n{}",
-        describe(status),
-        said.join("\n")
-    );
-    let acknowledged = said.iter().find_map(|line| acknowledged(line));
-    ensure!(
-        acknowledged == Some(expected),
-        "the producer says that {acknowledged:?} were acknowledged, {expected} were sent"
-    );
-    Ok(())
-}
-
-fn last_words(process: &Process) -> String {
-    process.stderr.lines().join("\n")
+fn messages(truth: &Value) -> u64 {
+    truth["messages"].as_u64().unwrap_or_default()
 }
 
 fn acknowledged(line: &str) -> Option<u64> {
