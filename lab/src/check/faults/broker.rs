@@ -93,13 +93,14 @@ async fn down_at_start(subject: &Subject) -> Result<()> {
 async fn away_in_the_middle(subject: &Subject) -> Result<()> {
     let node = subject.node()?;
     let topics = subject.topics().await?;
-    let mut options = exact::options(20_000);
-    options.rate = 2_000;
+    // In 10 s all of it could be read, and kept in the producer's memory.
+    let mut options = exact::options(100_000);
+    options.rate = 10_000;
     let replay = replay::start(options).await?;
     let server = subject
         .serve_stream_with(&replay.stream_url(), |program| topics.set(program))
         .await?;
-    messages::at_least(subject, &topics, 4_000).await?;
+    messages::at_least(subject, &topics, 10_000).await?;
     node.fail().await?;
     let away = Instant::now();
     let producer = server.beside.as_deref().context("no producer")?;
@@ -140,12 +141,12 @@ async fn answers(server: &Server, path: &str, status: u16) -> Result<()> {
 async fn stopped_while_away(subject: &Subject) -> Result<()> {
     let node = subject.node()?;
     let topics = subject.topics().await?;
-    let mut options = exact::options(10_000);
+    let mut options = exact::options(20_000);
     options.rate = 2_000;
     let replay = replay::start(options).await?;
     let set = |program: Program| topics.set(program);
     let mut server = subject.serve_stream_with(&replay.stream_url(), set).await?;
-    messages::at_least(subject, &topics, 2_000).await?;
+    messages::moves_on(subject, &topics, (0, 0)).await?;
     node.fail().await?;
     // Some are under way now.
     let sent = replay.progress().sent;

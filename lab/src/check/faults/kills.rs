@@ -81,11 +81,11 @@ pub const CHECKS: &[Check] = &[
 
 const KILLS: u64 = 3;
 /// Of a kill, what may come twice: the events of so many seconds.
-const DOUBLED_SECONDS: u64 = 4;
+const DOUBLED_SECONDS: u64 = 2;
 const RATE: u64 = 3_000;
 
 fn load() -> replay::Options {
-    let mut options = exact::options(20_000);
+    let mut options = exact::options(30_000);
     options.rate = RATE;
     options
 }
@@ -115,9 +115,10 @@ async fn producer(subject: &Subject) -> Result<()> {
             .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
     };
     let consumer = subject.start_role(CONSUMER, set).await?;
-    for part in 1..=KILLS {
+    let mut reached = (0, 0);
+    for _ in 0..KILLS {
         let mut server = subject.start_role(PRODUCER, set).await?;
-        messages::at_least(subject, &topics, part * 4_000).await?;
+        reached = messages::moves_on(subject, &topics, reached).await?;
         server.leaves_on(Signal::KILL).await?;
     }
     ensure!(

@@ -116,17 +116,22 @@ async fn login(subject: &Subject) -> Result<()> {
 async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
     let keyspace = Keyspace::new(subject)?;
     let topics = subject.topics().await?;
-    let mut options = exact::options(20_000);
     // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed.
     // A restart resumes as Wikimedia has it, from the millisecond of the last event on; more than that need not be known.
-    options.rate = 4_000;
+    // After the split the stream is read while a consumer still waits to join its group.
+    let (events, rate) = match subject.is_split() {
+        true => (30_000, 1_500),
+        false => (20_000, 4_000),
+    };
+    let mut options = exact::options(events);
+    options.rate = rate;
     let replay = replay::start(options).await?;
     let token = session::good_token()?;
     for part in 1..=3_u64 {
         let mut server = serve(subject, &topics, &keyspace, &replay).await?;
         // Before anything is stored there is no place to go on from: the stream begins with `now`.
         let start = Instant::now();
-        while session::messages(&session::stats(&server.client, &token).await?) < part * 4_000 {
+        while session::messages(&session::stats(&server.client, &token).await?) < part * rate {
             ensure!(
                 start.elapsed() < PATIENCE,
                 "the counts stand still after restart {}",

@@ -60,9 +60,9 @@ pub async fn made(subject: &Subject) -> Result<Topics> {
     Ok(topics)
 }
 
-/// How many messages are in the topic.
-pub async fn count(subject: &Subject, topics: &Topics) -> Result<u64> {
-    let partitions = subject.broker()?.topic(&topics.events, None).await?;
+/// How many messages are in a topic.
+async fn count(subject: &Subject, topic: &str) -> Result<u64> {
+    let partitions = subject.broker()?.topic(topic, None).await?;
     let messages = |low: i64, high: i64| u64::try_from(high - low).unwrap_or_default();
     Ok(partitions.iter().map(|p| messages(p.low, p.high)).sum())
 }
@@ -95,13 +95,36 @@ pub async fn all_committed(subject: &Subject, topics: &Topics) -> Result<()> {
 pub async fn at_least(subject: &Subject, topics: &Topics, messages: u64) -> Result<u64> {
     let start = Instant::now();
     loop {
-        let came = count(subject, topics).await?;
+        let came = count(subject, &topics.events).await?;
         if came >= messages {
             return Ok(came);
         }
         ensure!(
             start.elapsed() < PATIENCE,
             "{came} of {messages} messages in the topic after {} s",
+            PATIENCE.as_secs()
+        );
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until there are 2,000 events more than `before`, and a newer cursor; returns how many there are of both.
+pub async fn moves_on(
+    subject: &Subject,
+    topics: &Topics,
+    before: (u64, u64),
+) -> Result<(u64, u64)> {
+    let start = Instant::now();
+    loop {
+        let events = at_least(subject, topics, before.0 + 2_000).await?;
+        let cursors = count(subject, &topics.cursor).await?;
+        if cursors > before.1 {
+            return Ok((events, cursors));
+        }
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "no new message in {} after {events} events and {} s",
+            topics.cursor,
             PATIENCE.as_secs()
         );
         tokio::time::sleep(POLL).await;
