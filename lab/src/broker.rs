@@ -2,8 +2,6 @@
 //! protocol is in `lab-broker`, a program of the workspace that is built when it is first needed, so that a learner of
 //! the first chapters does not compile librdkafka. Used by `up`, `check` and `bench`.
 
-#![allow(dead_code, unused_imports, reason = "its callers are being written")]
-
 mod program;
 #[path = "../broker/src/record.rs"]
 mod record;

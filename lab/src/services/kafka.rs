@@ -13,7 +13,6 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
-#[allow(unused_imports, reason = "its callers are being written")]
 pub use self::node::Kafka;
 pub use self::protocol::answers;
 use crate::services::java;

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Options;
 use super::ports::Ports;
+use super::topic;
 use super::topic::Topic;
 use crate::chapters;
 use crate::client::Client;
@@ -104,8 +105,12 @@ impl Parts {
     pub async fn start(&mut self, options: &Options) -> Result<()> {
         let chapter = self.chapter;
         let ports = Ports::of(chapter, options)?;
-        if options.broker.is_some() && chapter < 5 {
-            bail!("--broker is for chapter 5 and later: chapter {chapter} has no topic");
+        if let Some(broker) = &options.broker {
+            ensure!(
+                chapter >= 5,
+                "--broker is for chapter 5 and later: chapter {chapter} has no topic"
+            );
+            topic::look_for(broker).await?;
         }
         let binary = process::build(chapter).await?;
         let password = random_hex::<8>()?;

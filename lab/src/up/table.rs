@@ -72,15 +72,16 @@ impl Look<'_> {
             parts.push(top.collect::<Vec<_>>().join(", "));
         }
         parts.retain(|part| !part.is_empty());
+        let most = parts.iter().map(|part| format!("; {part}"));
         format!(
-            "messages {}{}, {} a second, bots {}, non-bots {}, users {}{lag}; {}\n",
+            "messages {}{}, {} a second, bots {}, non-bots {}, users {}{lag}{}\n",
             grouped(number(self.stats, "messages")),
             self.truth.map(sent).unwrap_or_default(),
             shown(self.rate),
             grouped(number(self.stats, "bots")),
             grouped(number(self.stats, "non_bots")),
             grouped(number(self.stats, "distinct_users")),
-            parts.join("; "),
+            most.collect::<String>(),
         )
     }
 

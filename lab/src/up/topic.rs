@@ -24,6 +24,18 @@ pub struct Topic {
     broker: Broker,
 }
 
+/// Asked before anything is built, which takes minutes.
+///
+/// # Errors
+/// No broker answers there.
+pub async fn look_for(broker: &str) -> Result<()> {
+    ensure!(
+        services::kafka_answers(broker).await,
+        "no Kafka broker answers at {broker}; `cargo lab services up kafka` starts one on 127.0.0.1:9092"
+    );
+    Ok(())
+}
+
 /// How far the writing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -34,17 +46,13 @@ pub struct Written {
 
 impl Topic {
     /// # Errors
-    /// The broker does not answer, or lab's own can't be built or started.
+    /// Lab's own broker can't be built or started.
     pub async fn open(chapter: u8, broker: Option<&str>) -> Result<Self> {
         let name = match chapter {
             5 => "wikipedia.changes",
             _ => "wikipedia.protobuf",
         };
         if let Some(address) = broker {
-            ensure!(
-                services::kafka_answers(address).await,
-                "no Kafka broker answers at {address}; `cargo lab services up kafka` starts one on 127.0.0.1:9092"
-            );
             // Its producer makes the topic, as it would anywhere.
             return Ok(Self {
                 name: format!("{name}.lab-{}", random_hex::<4>()?),
@@ -134,11 +142,7 @@ mod tests {
     #[tokio::test]
     async fn real_broker_that_is_not_there_is_named_with_a_way_out() {
         let nobody = format!("127.0.0.1:{}", crate::client::free_port().unwrap());
-        let error = Topic::open(5, Some(&nobody))
-            .await
-            .err()
-            .unwrap()
-            .to_string();
+        let error = look_for(&nobody).await.unwrap_err().to_string();
         assert!(
             error.contains(&nobody) && error.contains("services up kafka"),
             "{error}"

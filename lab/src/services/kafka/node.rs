@@ -1,6 +1,5 @@
 //! A Kafka node of a command's own, on a port and in a folder of its choosing: what `check --faults` kills and starts
 //! again, and what a bench fills.
-#![allow(dead_code, reason = "its callers are being written")]
 
 use std::net::SocketAddr;
 use std::path::Path;
