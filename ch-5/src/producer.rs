@@ -148,8 +148,12 @@ impl Sender {
     async fn drained_to(&mut self, limit: usize) -> Result<()> {
         loop {
             self.attend().await?;
-            if self.deliveries.state().tracker.in_flight() <= limit {
-                return Ok(());
+            {
+                let mut state = self.deliveries.state();
+                state.awaited = limit;
+                if state.tracker.in_flight() <= limit {
+                    return Ok(());
+                }
             }
             self.deliveries.progress.notified().await;
         }

@@ -47,6 +47,8 @@ pub struct State {
     /// Refused as part of a batch. The broker's limits are for a batch, so each is to be sent by itself.
     pub alone: Vec<(OwnedMessage, usize)>,
     pub failure: Option<KafkaError>,
+    /// The producer's task waits until no more events than these are in flight; it is not woken for each of the rest.
+    pub awaited: usize,
 }
 
 impl Deliveries {
@@ -124,7 +126,11 @@ impl ProducerContext for Callbacks {
             Ok(_) if slice == CURSOR => deliveries.state().cursor_in_flight = false,
             Ok(_) => {
                 deliveries.acknowledged.fetch_add(1, Ordering::Relaxed);
-                deliveries.state().tracker.done(slice);
+                let mut state = deliveries.state();
+                state.tracker.done(slice);
+                if state.tracker.in_flight() > state.awaited {
+                    return;
+                }
             }
             Err((error, _)) if slice == CURSOR || !is_refusal(error) => {
                 return deliveries.failed(error.clone());
