@@ -156,7 +156,11 @@ async fn cassandra(subject: &Subject) -> Result<()> {
     let topics = subject.topics().await?;
     let keyspace = Keyspace::new(subject)?;
     let replay = replay::start(load()).await?;
-    let set = |program: Program| in_cassandra(topics.set(program), &keyspace);
+    // Who is killed is waited for: for 45 s where nothing is said.
+    let set = |program: Program| {
+        in_cassandra(topics.set(program), &keyspace)
+            .env("REDPANDA_PROPERTIES", "session.timeout.ms=6000")
+    };
     let mut server = subject.serve_stream_with(&replay.stream_url(), set).await?;
     let producer = server.beside.take();
     for part in 1..=KILLS {
