@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use tokio::time::timeout;
 
 use super::parts::random_hex;
+use crate::broker;
 use crate::broker::Broker;
 use crate::broker::EMBEDDED_LIMIT;
 use crate::broker::Partition;
@@ -53,7 +54,9 @@ impl Topic {
             _ => "wikipedia.protobuf",
         };
         if let Some(address) = broker {
-            // Its producer makes the topic, as it would anywhere.
+            // Now, because later cargo would write into the table.
+            broker::binary().await?;
+            // The producer makes the topic, as it would anywhere.
             return Ok(Self {
                 name: format!("{name}.lab-{}", random_hex::<4>()?),
                 broker: Broker::at(address),
@@ -94,9 +97,10 @@ impl Topic {
     }
 
     pub async fn written(&self) -> Result<Written> {
-        let asked = timeout(ANSWER, self.broker.topic(&self.name, None)).await;
-        let partitions = asked.context("the broker does not answer")??;
-        Ok(sum(&partitions))
+        match timeout(ANSWER, self.broker.topic(&self.name, None)).await {
+            Ok(partitions) => Ok(sum(&partitions?)),
+            Err(_) => bail!("the broker does not answer"),
+        }
     }
 
     /// # Errors
