@@ -19,6 +19,7 @@ use anyhow::ensure;
 use super::faults::Node;
 use super::roles::Topics;
 use super::stream::Stream;
+use crate::broker;
 use crate::broker::Broker;
 use crate::client::Client;
 use crate::client::free_port;
@@ -124,6 +125,8 @@ impl Subject {
 
     /// The broker that the roles of chapter 5 and later have between them.
     pub async fn with_broker(mut self, broker: Broker) -> Result<Self> {
+        // Built now, if it must be: not in the middle of a check.
+        broker::binary().await?;
         self.broker = Some(broker);
         self.create(&self.quiet).await?;
         Ok(self)

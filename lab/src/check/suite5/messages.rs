@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::super::roles::PARTITIONS;
 use super::super::roles::Topics;
+use super::super::subject::SOON;
 use super::super::subject::Subject;
 use crate::broker::Partition;
 use crate::broker::Record;
@@ -60,17 +61,31 @@ pub async fn made(subject: &Subject) -> Result<Topics> {
     Ok(topics)
 }
 
+/// The partitions of a topic, as soon as the broker tells them: one that has just been made has no leaders yet.
+pub async fn partitions(
+    subject: &Subject,
+    topic: &str,
+    group: Option<&str>,
+) -> Result<Vec<Partition>> {
+    let start = Instant::now();
+    loop {
+        match subject.broker()?.topic(topic, group).await {
+            Err(_) if start.elapsed() < SOON => tokio::time::sleep(POLL).await,
+            asked => return asked,
+        }
+    }
+}
+
 /// How many messages are in a topic.
 async fn count(subject: &Subject, topic: &str) -> Result<u64> {
-    let partitions = subject.broker()?.topic(topic, None).await?;
+    let partitions = partitions(subject, topic, None).await?;
     let messages = |low: i64, high: i64| u64::try_from(high - low).unwrap_or_default();
     Ok(partitions.iter().map(|p| messages(p.low, p.high)).sum())
 }
 
 /// How many messages of the topic the group has not committed.
 pub async fn lag(subject: &Subject, topics: &Topics) -> Result<u64> {
-    let broker = subject.broker()?;
-    let partitions = broker.topic(&topics.events, Some(&topics.group)).await?;
+    let partitions = partitions(subject, &topics.events, Some(&topics.group)).await?;
     Ok(partitions.iter().map(Partition::lag).sum())
 }
 
@@ -152,14 +167,20 @@ pub fn ids(records: &[Record]) -> Result<Vec<String>> {
 }
 
 fn id(record: &Record) -> Result<String> {
-    let value: Value = serde_json::from_slice(text(record)).with_context(|| {
+    let id = field(record, "id")?;
+    let text = id.as_str();
+    Ok(text
+        .with_context(|| format!("a message with the id {id}"))?
+        .to_owned())
+}
+
+/// A field of the event in `record`; null where it is missing.
+pub fn field(record: &Record, name: &str) -> Result<Value> {
+    let mut value: Value = serde_json::from_slice(text(record)).with_context(|| {
         let text = String::from_utf8_lossy(text(record));
         format!("a message that is no JSON: {text:?}")
     })?;
-    let id = value["id"].as_str();
-    Ok(id
-        .with_context(|| format!("a message without an id: {value}"))?
-        .to_owned())
+    Ok(value.get_mut(name).map(Value::take).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -85,14 +85,14 @@ async fn once_each(subject: &Subject) -> Result<()> {
     is_each_once(&records, &replay)?;
     let mut homes = HashMap::new();
     for record in &records {
-        let (Some(user), partition) = (&record.key, record.partition) else {
+        let Some(user) = messages::field(record, "user")?.as_str().map(str::to_owned) else {
             continue;
         };
-        let home = *homes.entry(&user.0).or_insert(partition);
+        let home = *homes.entry(user.clone()).or_insert(record.partition);
         ensure!(
-            home == partition,
-            "events of {:?} in the partitions {home:?} and {partition:?}",
-            String::from_utf8_lossy(&user.0)
+            home == record.partition,
+            "events of {user:?} in the partitions {home:?} and {:?}",
+            record.partition
         );
     }
     let partitions: HashSet<_> = homes.values().collect();

@@ -10,6 +10,7 @@ use super::super::runner::Skip;
 use super::super::subject::Subject;
 use super::super::suite3::exact;
 use super::super::suite3::session;
+use super::messages;
 use super::messages::PATIENCE;
 use crate::process::Program;
 use crate::replay;
@@ -43,7 +44,7 @@ async fn counted(subject: &Subject, topics: &Topics, partitions: Option<&str>) -
     let server = subject.serve_stream_with(&replay.stream_url(), set).await?;
     let token = session::good_token()?;
     session::equals_truth(&server.client, &token, &replay, PATIENCE).await?;
-    let partitions = subject.broker()?.topic(&topics.events, None).await?;
+    let partitions = messages::partitions(subject, &topics.events, None).await?;
     Ok(partitions.len())
 }
 
