@@ -9,6 +9,7 @@ pub mod messages;
 mod producer;
 mod record;
 pub mod stop;
+mod tls;
 mod topic;
 pub mod users;
 
@@ -25,6 +26,7 @@ pub fn checks() -> Vec<&'static Check> {
         consumer::CHECKS,
         group::CHECKS,
         stop::CHECKS,
+        tls::CHECKS,
     ]
     .into_iter()
     .flatten()
