@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use super::super::runner::Check;
 use super::super::runner::PROCESS;
 use super::super::subject::Folder;
+use super::super::subject::JWT_SECRET;
 use super::super::subject::SOON;
 use super::super::subject::Subject;
 use crate::client::free_port;
@@ -212,13 +213,22 @@ async fn nul_in_file(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
+/// What stands in a file alone, and its value. The images of two roles set HTTP_ADDR, and the environment wins; then it
+/// is a secret, without which there is no start.
+fn only_in_file<'a>(subject: &Subject, address: &'a str) -> (&'static str, &'a str) {
+    match subject.image().is_some() && subject.is_split() {
+        true => ("JWT_SECRET", JWT_SECRET),
+        false => ("HTTP_ADDR", address),
+    }
+}
+
 async fn dot_env(subject: &Subject) -> Result<()> {
     let folder = Folder::new()?;
-    let set = |address: &str| folder.write(".env", &format!("# mine\nHTTP_ADDR=\"{address}\"\n"));
     let server = subject
         .serve_from(|program, address| {
-            set(address)?;
-            Ok(program.without("HTTP_ADDR").folder(folder.path()))
+            let (name, value) = only_in_file(subject, address);
+            folder.write(".env", &format!("# mine\n{name}=\"{value}\"\n"))?;
+            Ok(program.without(name).folder(folder.path()))
         })
         .await?;
     server.lives().await
@@ -236,12 +246,14 @@ async fn environment_wins(subject: &Subject) -> Result<()> {
 
 async fn config_file(subject: &Subject) -> Result<()> {
     let folder = Folder::new()?;
-    folder.write(".env", &format!("HTTP_ADDR=127.0.0.1:{}\n", free_port()?))?;
+    let wrong = format!("HTTP_ADDR=127.0.0.1:{}\nJWT_SECRET=short\n", free_port()?);
+    folder.write(".env", &wrong)?;
     let server = subject
         .serve_from(|program, address| {
-            let path = folder.write("other.env", &format!("HTTP_ADDR={address}\n"))?;
+            let (name, value) = only_in_file(subject, address);
+            let path = folder.write("other.env", &format!("{name}={value}\n"))?;
             Ok(program
-                .without("HTTP_ADDR")
+                .without(name)
                 .folder(folder.path())
                 .env("CONFIG_FILE", path))
         })
