@@ -118,10 +118,11 @@ impl Broker {
     /// The embedded broker has ended by itself.
     pub fn check(&self) -> Result<()> {
         if let Some(embedded) = &self.embedded {
-            let said = embedded.errors.lines().join("\n  ");
+            let said = embedded.errors.lines();
+            let said: String = said.iter().map(|line| format!("\n  {line}")).collect();
             ensure!(
                 !embedded.said.is_closed(),
-                "the embedded broker has ended by itself; its last lines:\n  {said}"
+                "the embedded broker has ended by itself, and all its topics with it: start again{said}"
             );
         }
         Ok(())

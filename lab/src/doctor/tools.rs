@@ -37,7 +37,7 @@ pub async fn look() -> Vec<Finding> {
     ];
     findings.extend(docker().await);
     findings.push(java_17());
-    let maven = "from ch-3 on, for `cargo lab services`, the first time";
+    let maven = "from ch-3 on, for `cargo lab services`, the first time each";
     findings.push(
         tool(
             "mvn",
@@ -242,7 +242,7 @@ fn mend_compose(os_release: &str) -> &'static str {
 }
 
 fn java_17() -> Finding {
-    let needed_by = "from ch-3 on, for `cargo lab services`";
+    let needed_by = "from ch-3 on, for `cargo lab services`: Cassandra, and Kafka from ch-5 on";
     match java::find() {
         Ok(path) => Finding::good(
             "java",
