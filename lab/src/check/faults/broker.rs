@@ -53,7 +53,9 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// How long the broker is away.
-const AWAY: Duration = Duration::from_secs(10);
+const AWAY: Duration = Duration::from_secs(9);
+/// And so long in addition, in which nothing more is read.
+const STILL: Duration = Duration::from_secs(1);
 
 async fn down_at_start(subject: &Subject) -> Result<()> {
     let node = subject.node()?;
@@ -109,9 +111,13 @@ async fn away_in_the_middle(subject: &Subject) -> Result<()> {
         answers(role, "/status", 200).await?;
     }
     tokio::time::sleep(AWAY.saturating_sub(away.elapsed())).await;
+    let read = replay.progress().sent;
+    tokio::time::sleep(STILL).await;
+    let more = replay.progress().sent - read;
     ensure!(
-        !replay.progress().finished,
-        "the producer has read on while nothing could be written"
+        more == 0 && !replay.progress().finished,
+        "after {} s without a broker the producer still reads: {more} events in a second, {read} before",
+        AWAY.as_secs()
     );
     node.come_back().await?;
     for role in [&server, producer] {
