@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::bail;
@@ -18,6 +17,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -36,6 +36,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long `/ready` waits for an answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long its answer holds.
+const ANSWER_AGE: Duration = Duration::from_millis(500);
 
 /// Properties for a client: `tunable` ones, over them REDPANDA_PROPERTIES, and over these the `fixed` ones, which
 /// carry a promise.
@@ -98,6 +101,8 @@ pub struct Topic {
 #[derive(Clone, Copy)]
 pub struct Broker {
     admin: &'static AdminClient<Log>,
+    /// When it was last asked whether it answers, and what came.
+    answer: &'static Mutex<Option<(Instant, Result<(), String>)>>,
     topic: &'static str,
 }
 
@@ -135,9 +140,10 @@ impl Broker {
         settings.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = settings
             .create_with_context(Log::default())
-            .context("cannot set up a client; is REDPANDA_PROPERTIES right?")?;
+            .map_err(unusable)?;
         Ok(Self {
             admin: Box::leak(Box::new(admin)),
+            answer: Box::leak(Box::default()),
             topic: config.wikipedia_topic.clone().leak(),
         })
     }
@@ -203,11 +209,30 @@ impl Broker {
     /// # Errors
     /// The broker does not answer.
     pub async fn ready(self) -> Result<()> {
-        let client = self.admin.inner();
-        let ask = move || client.fetch_metadata(Some(self.topic), READY_TIMEOUT);
-        spawn_blocking(ask).await?.map_err(plain)?;
-        Ok(())
+        // Asking takes a thread, which a crowd that asks at once shares, with the answer.
+        let mut answer = self.answer.lock().await;
+        let answered = match &*answer {
+            Some((at, answered)) if at.elapsed() < ANSWER_AGE => answered.clone(),
+            _ => {
+                let client = self.admin.inner();
+                let ask = move || client.fetch_metadata(Some(self.topic), READY_TIMEOUT);
+                let answered = spawn_blocking(ask).await?.map(drop);
+                let answered = answered.map_err(|error| error.to_string());
+                *answer = Some((Instant::now(), answered.clone()));
+                answered
+            }
+        };
+        answered.map_err(anyhow::Error::msg)
     }
+}
+
+/// Why a client could not be made. The value of a property can be a password, and is not told.
+pub fn unusable(error: KafkaError) -> anyhow::Error {
+    let cause = match error {
+        KafkaError::ClientConfig(_, description, name, _) => anyhow!("{name}: {description}"),
+        other => plain(other),
+    };
+    cause.context("cannot set up a Kafka client; is REDPANDA_PROPERTIES right?")
 }
 
 /// The text of such an error holds its cause already.
@@ -249,15 +274,36 @@ mod tests {
         cluster.create_topic("a", 1, 1).unwrap();
         assert!(broker.exists("a".to_owned()).await.unwrap());
         cluster.broker_down(1).unwrap();
-        assert!(broker.ready().await.is_err());
+        let patience = Instant::now() + Duration::from_secs(30);
+        while broker.ready().await.is_ok() {
+            assert!(Instant::now() < patience, "ready without a broker");
+            sleep(ANSWER_AGE).await;
+        }
     }
 
     #[tokio::test]
-    async fn bad_property_is_an_error_that_names_the_variable() {
+    async fn bad_property_is_an_error_that_names_the_variable_and_hides_the_value() {
         let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
-        config.redpanda_properties.0 = vec![("no.such".to_owned(), "1".to_owned())];
-        let error = Broker::open(&config, &[]).await.err().unwrap();
-        assert!(format!("{error:#}").starts_with("cannot set up a client; is REDPANDA_PROPERTIES"));
+        for name in ["no.such", "linger.ms"] {
+            config.redpanda_properties.0 = vec![(name.to_owned(), "hunter2".to_owned())];
+            let error = format!("{:#}", Broker::open(&config, &[]).await.err().unwrap());
+            let begin =
+                format!("cannot set up a Kafka client; is REDPANDA_PROPERTIES right?: {name}: ");
+            assert!(error.starts_with(&begin), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn crowd_that_asks_whether_the_broker_is_ready_waits_for_one_answer() {
+        let config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
+        let broker = Broker::connect(&config).unwrap();
+        // One after the other would take far longer than the patience.
+        let crowd = futures_util::future::join_all((0..200).map(|_| broker.ready()));
+        let answers = tokio::time::timeout(10 * READY_TIMEOUT, crowd)
+            .await
+            .unwrap();
+        assert!(answers.iter().all(Result::is_err));
     }
 
     #[test]

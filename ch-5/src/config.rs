@@ -295,9 +295,9 @@ pub fn parse<C: Parser>() -> C {
     let variables = variables(&command);
     let mut command = command.after_help(variables);
     let arguments: Vec<OsString> = env::args_os().collect();
-    match try_parse(&mut command, arguments) {
+    match try_parse(&mut command, arguments.clone()) {
         Ok(cli) => cli,
-        Err(error) => match explain(&command, &error) {
+        Err(error) => match explain(&command, &arguments, &error) {
             Some(message) => fail(&message),
             None => error.exit(),
         },
@@ -404,15 +404,22 @@ fn all_arguments(command: &Command) -> Vec<&Arg> {
 
 /// One line about a variable: its name, what was wrong, an example; `None` where clap's own text serves better.
 /// A secret's value is not shown.
-fn explain(command: &Command, error: &clap::Error) -> Option<String> {
+fn explain(command: &Command, arguments: &[OsString], error: &clap::Error) -> Option<String> {
     let named = match error.get(ContextKind::InvalidArg)? {
         ContextValue::String(named) => named.clone(),
         ContextValue::Strings(named) => named.first()?.clone(),
         _ => return None,
     };
     let variable = named.split(['<', '>']).nth(1)?;
-    let argument = all_arguments(command)
+    // A variable that several roles have is that of the role asked for.
+    let mut roles = arguments
+        .iter()
+        .filter_map(|name| command.find_subcommand(name));
+    let argument = roles
+        .next()
+        .map_or_else(Vec::new, all_arguments)
         .into_iter()
+        .chain(all_arguments(command))
         .find(|argument| argument.get_env().is_some_and(|name| name == variable))?;
     let help = argument
         .get_help()
@@ -449,8 +456,10 @@ mod tests {
     fn message(role: &str, argument: &str) -> String {
         let mut command = Cli::command();
         let arguments = ["program", role, argument].map(OsString::from).to_vec();
-        let error = try_parse::<Cli>(&mut command, arguments).err().unwrap();
-        explain(&command, &error).unwrap()
+        let error = try_parse::<Cli>(&mut command, arguments.clone())
+            .err()
+            .unwrap();
+        explain(&command, &arguments, &error).unwrap()
     }
 
     #[test]
@@ -460,10 +469,14 @@ mod tests {
 
     #[test]
     fn bad_value_is_one_line_with_the_variable_the_reason_and_an_example() {
-        assert_eq!(
-            message("consumer", "--http-addr=localhost"),
-            r#"HTTP_ADDR "localhost": invalid socket address syntax; example: HTTP_ADDR=127.0.0.1:2112"#
-        );
+        for (role, port) in [("consumer", 8080), ("producer", 2112)] {
+            assert_eq!(
+                message(role, "--http-addr=localhost"),
+                format!(
+                    r#"HTTP_ADDR "localhost": invalid socket address syntax; example: HTTP_ADDR=127.0.0.1:{port}"#
+                )
+            );
+        }
         let message = message("watch", "--wikipedia-stream-url=ftp://example.org");
         assert!(message.starts_with(r#"WIKIPEDIA_STREAM_URL "ftp://example.org": not a URL that"#));
         assert!(!message.contains('\n'));

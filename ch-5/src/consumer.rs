@@ -39,7 +39,9 @@ const SLICE: usize = 500;
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What the shutdown grants to the last commit and to leaving the group.
+/// What the shutdown grants, of the 9 s that it has in all: to writing the last slice, then to the last commit and to
+/// leaving the group.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads until shutdown.
@@ -65,7 +67,8 @@ pub async fn run(
             debug!(partition, next_offset, "offset not stored: {error}");
         }
     };
-    let result = consume(messages, &group.generation, written, &store, &shutdown).await;
+    let consumed = consume(messages, &group.generation, written, &store, &shutdown);
+    let result = in_time(consumed, &shutdown).await;
     info!(
         messages = group.messages.load(Ordering::Relaxed),
         skipped = group.skipped.load(Ordering::Relaxed),
@@ -79,6 +82,24 @@ pub async fn run(
         warn!("the group was not left in time; its others wait until this member is missed");
     }
     result
+}
+
+/// After the signal `consumed` has time to write what it took; what a slow store does not take comes again.
+async fn in_time(
+    consumed: impl Future<Output = Result<()>>,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let late = async {
+        shutdown.cancelled().await;
+        sleep(WRITE_TIMEOUT).await;
+    };
+    tokio::select! {
+        result = consumed => result,
+        () = late => {
+            warn!("the last slice is not written in time, to be read again");
+            Ok(())
+        }
+    }
 }
 
 /// Writes what comes, and calls `written` with the next offset of a partition when all before it is written.
@@ -237,6 +258,17 @@ mod tests {
         let consumed = consume(two, &generation, written, &store, &shutdown);
         tokio::join!(consumed, stop).0.unwrap();
         assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_that_hangs_does_not_hold_up_the_shutdown() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let hanging = std::future::pending();
+        tokio::time::timeout(2 * WRITE_TIMEOUT, in_time(hanging, &shutdown))
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// The second message was polled before a change of the assignment, and is sent again after it.

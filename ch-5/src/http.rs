@@ -336,6 +336,10 @@ mod tests {
         let got = answer(routes.clone(), request("GET", "/ready", "")).await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
         cluster.broker_down(1).unwrap();
+        // Another client, for what the first one was told holds for a moment.
+        let memory = StatsStore::Memory(Arc::default());
+        let broker = self::broker(&[cluster.bootstrap_servers()]);
+        let routes = ops(Some(memory), broker, shutdown.clone());
         let got = answer(routes.clone(), request("GET", "/ready", "")).await;
         let expected = json!({ "error": "the broker does not answer" });
         assert_eq!(got, (StatusCode::SERVICE_UNAVAILABLE, expected));

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 use rdkafka::ClientContext;
@@ -58,12 +57,12 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
     info!(group, "joining");
     settings
         .create_with_context(Group::default())
-        .context("cannot set up a consumer; is REDPANDA_PROPERTIES right?")
+        .map_err(broker::unusable)
 }
 
-/// What librdkafka tells about the membership of the group. All of it is called by `poll_next` of the consumer's
-/// stream, so on the task that reads it and between two messages: nothing here may block, and no assignment changes
-/// while that task writes.
+/// What librdkafka tells about the membership of the group. It is called by `poll_next` of the consumer's stream, so
+/// on the task that reads it and between two messages: nothing here may block, and no assignment changes while that
+/// task writes. Only the last revocation and commit come from where the consumer is dropped.
 #[derive(Default)]
 pub struct Group {
     /// Goes up with every change of the assignment.

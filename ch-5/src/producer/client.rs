@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use anyhow::Result;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Header;
@@ -50,7 +49,7 @@ pub fn client(
     };
     settings
         .create_with_context(callbacks)
-        .context("cannot set up a producer; is REDPANDA_PROPERTIES right?")
+        .map_err(broker::unusable)
 }
 
 pub fn headers(event: &Event) -> OwnedHeaders {
