@@ -11,6 +11,8 @@ use crate::bench::row::Measured;
 use crate::bench::usage::Usage;
 use crate::broker::Broker;
 use crate::client::free_port;
+use crate::ports;
+use crate::services::kafka;
 use crate::services::kafka::Kafka;
 use crate::services::target;
 
@@ -33,6 +35,21 @@ impl Drop for Folder {
     }
 }
 
+/// One whose neighbour, which Kafka's controller takes, is free too.
+fn kafka_port() -> Result<u16> {
+    let is_free = |port: u16| {
+        kafka::ports(port)
+            .iter()
+            .all(|port| ports::owner(port.number).is_none())
+    };
+    loop {
+        let port = free_port()?;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+}
+
 impl BenchBroker {
     /// `address` is that of a broker that runs already.
     pub async fn open(address: Option<&str>) -> Result<Self> {
@@ -44,7 +61,7 @@ impl BenchBroker {
         }
         let name = format!("kafka-bench-{}", std::process::id());
         let folder = Folder(target().join("services").join(name));
-        let kafka = Kafka::start(&folder.0, free_port()?)
+        let kafka = Kafka::start(&folder.0, kafka_port()?)
             .await
             .context("no broker to measure with; --broker HOST:PORT takes one that runs already")?;
         Ok(Self {
