@@ -4,6 +4,7 @@
 
 mod brokers;
 mod faults;
+mod proxy;
 mod report;
 mod roles;
 mod runner;

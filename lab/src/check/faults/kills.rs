@@ -1,12 +1,14 @@
 //! Roles that are killed with -9, and roles that are told to end, under load.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
 
+use super::super::proxy::Proxy;
 use super::super::roles::CONSUMER;
 use super::super::roles::PRODUCER;
 use super::super::runner::Check;
@@ -48,7 +50,7 @@ pub const CHECKS: &[Check] = &[
         ..KAFKA
     },
     Check {
-        name: "a consumer with Cassandra is killed with -9, three times",
+        name: "a consumer with Cassandra is killed with -9, three times, while Cassandra hangs",
         expected: "every event counted; at most those of a few seconds twice",
         hint: "commit only what is written; before chapter 7 what is written and not committed is counted again",
         needs: Needs::FaultsAndCassandra,
@@ -83,6 +85,8 @@ const KILLS: u64 = 3;
 /// Of a kill, what may come twice: the events of so many seconds.
 const DOUBLED_SECONDS: u64 = 2;
 const RATE: u64 = 3_000;
+/// Longer than from one commit of a group's offsets to the next.
+const COMMITS: Duration = Duration::from_secs(2);
 
 fn load() -> replay::Options {
     let mut options = exact::options(30_000);
@@ -156,16 +160,24 @@ async fn cassandra(subject: &Subject) -> Result<()> {
     let topics = subject.topics().await?;
     let keyspace = Keyspace::new(subject)?;
     let replay = replay::start(load()).await?;
+    let nodes = keyspace.nodes();
+    let first = nodes.split(',').next().unwrap_or(nodes).trim();
+    let proxy = Proxy::start(first.to_owned()).await?;
     // Who is killed is waited for: for 45 s where nothing is said.
     let set = |program: Program| {
         in_cassandra(topics.set(program), &keyspace)
             .env("REDPANDA_PROPERTIES", "session.timeout.ms=6000")
+            .env("CASSANDRA_NODES", proxy.address())
     };
     let mut server = subject.serve_stream_with(&replay.stream_url(), set).await?;
     let producer = server.beside.take();
     for part in 1..=KILLS {
         stop::is_counting(&server, part * 3_000).await?;
+        // What is taken now can't be written. If it is committed all the same, the kill loses it.
+        proxy.set_open(false);
+        tokio::time::sleep(COMMITS).await;
         server.leaves_on(Signal::KILL).await?;
+        proxy.set_open(true);
         server = subject.start_role(CONSUMER, set).await?;
     }
     messages::all_sent(subject, &topics, &replay).await?;
