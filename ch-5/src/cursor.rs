@@ -13,7 +13,6 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::info;
@@ -29,18 +28,24 @@ pub const PARTITION: i32 = 0;
 /// How long the reading may take; beginning without the place would lose events.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a topic that was just created may not be known to all brokers yet.
-const CREATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So many messages at the end are looked at first, and all others only where the key is not among them.
 const TAIL: i64 = 100;
 
 /// The place that the producer of `config.broker.wikipedia_topic` has written last; the default one where there is
-/// none, or no such topic.
+/// none.
 ///
 /// # Errors
 /// The broker does not give it in time, or it can't be understood.
 pub async fn read(config: &config::Producer) -> Result<Resume> {
+    read_within(config, READ_TIMEOUT).await
+}
+
+/// As `read`, but as long as `limit`.
+pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<Resume> {
+    let deadline = Instant::now() + limit;
     let cursor_topic = config.cursor_topic();
     let settings = broker::settings(
         &config.broker,
@@ -52,13 +57,21 @@ pub async fn read(config: &config::Producer) -> Result<Resume> {
             ("enable.partition.eof", "true"),
             // Where what was to be read first has been deleted meanwhile.
             ("auto.offset.reset", "earliest"),
+            // See `watermarks`.
+            ("allow.auto.create.topics", "true"),
         ],
     );
     let consumer: BaseConsumer<Log> = settings
         .create_with_context(Log::default())
         .context("cannot set up a client; is REDPANDA_PROPERTIES right?")?;
     let (topic, key) = (cursor_topic.clone(), config.broker.wikipedia_topic.clone());
-    let value = spawn_blocking(move || newest(&consumer, &topic, &key))
+    let reading = spawn_blocking(move || {
+        let value = newest(&consumer, &topic, &key, deadline);
+        // Taking it down can block while the broker is away, and nothing waits for that.
+        drop(spawn_blocking(move || drop(consumer)));
+        value
+    });
+    let value = reading
         .await?
         .with_context(|| format!("cannot read the cursor in topic {cursor_topic}"))?;
     let Some(value) = value else {
@@ -73,11 +86,13 @@ pub async fn read(config: &config::Producer) -> Result<Resume> {
     Ok(resume)
 }
 
-fn newest(consumer: &BaseConsumer<Log>, topic: &str, key: &str) -> Result<Option<String>> {
-    let deadline = Instant::now() + READ_TIMEOUT;
-    let Some((low, high)) = watermarks(consumer, topic, deadline)? else {
-        return Ok(None);
-    };
+fn newest(
+    consumer: &BaseConsumer<Log>,
+    topic: &str,
+    key: &str,
+    deadline: Instant,
+) -> Result<Option<String>> {
+    let (low, high) = watermarks(consumer, topic, deadline)?;
     let tail = (high - TAIL).max(low);
     // A tail without the key is the tail of other producers, which share the topic.
     match newest_since(consumer, topic, key, tail, high, deadline)? {
@@ -86,32 +101,22 @@ fn newest(consumer: &BaseConsumer<Log>, topic: &str, key: &str) -> Result<Option
     }
 }
 
-/// The first offset and the one after the last; `None` where there is no such topic.
-fn watermarks(
-    consumer: &BaseConsumer<Log>,
-    topic: &str,
-    deadline: Instant,
-) -> Result<Option<(i64, i64)>> {
-    let creation = Instant::now() + CREATION_TIMEOUT;
+/// The first offset and the one after the last. A topic that is not known is never taken for an empty one: it may be
+/// there, and a broker has not heard of it yet. Where it is truly missing, because the broker has no admin API to make
+/// it by, asking for its metadata makes it, as the first message would; and then it is known, and empty.
+fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> Result<(i64, i64)> {
     loop {
-        let error = match consumer.fetch_watermarks(topic, PARTITION, Duration::from_secs(5)) {
-            Ok(watermarks) => return Ok(Some(watermarks)),
+        let left = deadline.saturating_duration_since(Instant::now());
+        let error = match consumer.fetch_watermarks(topic, PARTITION, left.min(ATTEMPT_TIMEOUT)) {
+            Ok(watermarks) => return Ok(watermarks),
             Err(error) => error,
         };
-        let unknown = matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::UnknownPartition
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-            )
-        );
-        if unknown && Instant::now() > creation {
-            return Ok(None);
-        }
-        if Instant::now() > deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(plain(error));
         }
+        // Only for its effect; what is wrong with it is wrong with the next attempt too.
+        _ = consumer.fetch_metadata(Some(topic), left.min(ATTEMPT_TIMEOUT));
         std::thread::sleep(Duration::from_millis(200));
     }
 }
@@ -131,7 +136,7 @@ fn newest_since(
     consumer.assign(&partitions)?;
     while next < end {
         if Instant::now() > deadline {
-            bail!("read up to offset {next} of {end} within {READ_TIMEOUT:?}");
+            bail!("the broker gave it up to offset {next} of {end}, then no more in time");
         }
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {

@@ -64,19 +64,21 @@ pub async fn run(config: config::Producer, shutdown: CancellationToken) -> Resul
     let Some(resume) = shutdown.run_until_cancelled(cursor::read(&config)).await else {
         return Ok(());
     };
+    let resume = resume?;
     let counters = Counters::default();
-    let events = wikimedia::events(&config.stream, resume?, counters.clone())?;
-    let result = produce(events, &config, &shutdown).await;
+    let events = wikimedia::events(&config.stream, resume.clone(), counters.clone())?;
+    let result = produce(events, &resume, &config, &shutdown).await;
     info!("reading ended: {counters}");
     result
 }
 
 async fn produce(
     events: impl Stream<Item = (Event, Resume)>,
+    resume: &Resume,
     config: &config::Producer,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let mut sender = Sender::new(config)?;
+    let mut sender = Sender::new(config, resume)?;
     let mut sent = sender.send_all(events, shutdown).await;
     if sent.is_ok() {
         sent = sender.finish().await;
@@ -94,6 +96,8 @@ async fn produce(
 struct Sender {
     topic: String,
     cursor_topic: String,
+    /// Whether there is a cursor.
+    begun: bool,
     broker: config::Broker,
     deliveries: Arc<Deliveries>,
     client: Client,
@@ -102,11 +106,12 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(config: &config::Producer) -> Result<Self> {
+    fn new(config: &config::Producer, resume: &Resume) -> Result<Self> {
         let deliveries = Arc::default();
         Ok(Self {
             topic: config.broker.wikipedia_topic.clone(),
             cursor_topic: config.cursor_topic(),
+            begun: resume.last_event_id.is_some(),
             client: client(&config.broker, &deliveries, false)?,
             alone: None,
             broker: config.broker.clone(),
@@ -132,6 +137,7 @@ impl Sender {
                     let Some(slice) = slice else { return Ok(()) };
                     let sent = async {
                         self.drained_to(IN_FLIGHT_LIMIT - SLICE).await?;
+                        self.begin(&slice).await?;
                         self.send(slice).await
                     };
                     match shutdown.run_until_cancelled(sent).await {
@@ -142,6 +148,23 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// The first cursor, before anything is sent: without one a restart would begin at its own time, and what was read
+    /// before would be lost. It has seen nothing, so that the first event comes again too.
+    async fn begin(&mut self, slice: &[(Event, Resume)]) -> Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        let mut ids = slice.iter().map(|(_, place)| &place.last_event_id);
+        let Some(id) = ids.find_map(Option::as_deref) else {
+            return Ok(());
+        };
+        let first = id.parse().map_err(anyhow::Error::msg)?;
+        self.deliveries.state().tracker.put_back(first);
+        self.cursor_written().await?;
+        self.begun = true;
+        Ok(())
     }
 
     /// Waits until no more than `limit` events are in flight.
@@ -250,23 +273,26 @@ impl Sender {
                 warn!(events, "not acknowledged in time, to be read again");
             }
         }
-        let deliveries = Arc::clone(&self.deliveries);
-        let written = async {
-            loop {
-                // One that is in flight already may be older.
-                if !deliveries.state().cursor_in_flight {
-                    self.write_cursor()?;
-                    if !deliveries.state().cursor_in_flight {
-                        return Ok(());
-                    }
-                }
-                self.attend().await?;
-                deliveries.progress.notified().await;
-            }
-        };
-        timeout(CURSOR_TIMEOUT, written).await.unwrap_or_else(|_| {
+        let written = timeout(CURSOR_TIMEOUT, self.cursor_written()).await;
+        written.unwrap_or_else(|_| {
             warn!("the cursor stays behind: not acknowledged in time");
             Ok(())
         })
+    }
+
+    /// Writes the place, and waits until it is acknowledged.
+    async fn cursor_written(&mut self) -> Result<()> {
+        let deliveries = Arc::clone(&self.deliveries);
+        loop {
+            // One that is in flight already may be older.
+            if !deliveries.state().cursor_in_flight {
+                self.write_cursor()?;
+                if !deliveries.state().cursor_in_flight {
+                    return Ok(());
+                }
+            }
+            self.attend().await?;
+            deliveries.progress.notified().await;
+        }
     }
 }

@@ -63,6 +63,15 @@ fn events(count: usize) -> impl Stream<Item = (Event, Resume)> {
     stream::iter((1..=count).map(event))
 }
 
+/// Where a cursor is there already.
+async fn produce(
+    events: impl Stream<Item = (Event, Resume)>,
+    config: &config::Producer,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    super::produce(events, &place(0), config, shutdown).await
+}
+
 struct Written {
     partition: i32,
     key: Option<String>,
@@ -187,6 +196,105 @@ async fn cursor_is_found_also_where_its_topic_has_many_partitions() {
             .unwrap();
         assert_eq!(cursor::read(&config).await.unwrap(), place(3));
     }
+}
+
+/// The topic takes the first message, which has to be the cursor, and no event.
+#[tokio::test(flavor = "multi_thread")]
+async fn first_cursor_is_written_before_the_first_event_and_brings_it_again() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    let resume = cursor::read(&config).await.unwrap();
+    assert_eq!(resume, Resume::default());
+    let taken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let mut answers = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 100];
+    answers[0] = taken;
+    cluster.request_errors(RDKafkaApiKey::Produce, &answers);
+    let without_id = (Event::default(), Resume::default());
+    let events = (1..=20).map(|number| {
+        let seen = format!(r#"{{"last_event_id":"[{{\"timestamp\":{number}}}]","seen":["a"]}}"#);
+        (event(number).0, seen.parse().unwrap())
+    });
+    let events = stream::iter(std::iter::once(without_id).chain(events)).chain(stream::pending());
+    let shutdown = CancellationToken::new();
+    let produced = timeout(
+        DEADLINE,
+        super::produce(events, &resume, &config, &shutdown),
+    )
+    .await;
+    let error = produced.unwrap().unwrap_err();
+    assert!(format!("{error:#}").contains("authorization"), "{error:#}");
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    assert_eq!(cursor::read(&config).await.unwrap(), place(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_ends_the_wait_for_the_first_cursor() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    cluster.broker_down(1).unwrap();
+    let shutdown = CancellationToken::new();
+    let read = std::sync::atomic::AtomicUsize::new(0);
+    let endless =
+        stream::iter((1..).map(event)).inspect(|_| _ = read.fetch_add(1, Ordering::SeqCst));
+    let stop = async {
+        sleep(Duration::from_millis(200)).await;
+        shutdown.cancel();
+    };
+    let none = Resume::default();
+    let producing = super::produce(endless, &none, &config, &shutdown);
+    let both = async { tokio::join!(producing, stop).0 };
+    let produced = timeout(Duration::from_secs(9), both).await;
+    produced.expect("in time").unwrap();
+    assert_eq!(read.into_inner(), SLICE, "sent without a cursor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_cursor_topic_is_made_and_empty() {
+    let cluster = cluster();
+    let mut config = config(&cluster, &[]);
+    config.cursor_topic = Some("missing".to_owned());
+    let resume = cursor::read(&config).await.unwrap();
+    assert_eq!(resume, Resume::default());
+    super::produce(events(3), &resume, &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(cursor::read(&config).await.unwrap(), place(3));
+}
+
+/// The topic is there, but the broker has not heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_cursor_topic_is_not_taken_for_an_empty_one() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    produce(events(3), &config, &CancellationToken::new())
+        .await
+        .unwrap();
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    let known = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let topic = config.cursor_topic();
+    cluster.topic_error(&topic, unknown).unwrap();
+    let read = cursor::read_within(&config, Duration::from_secs(1)).await;
+    let error = format!("{:#}", read.unwrap_err());
+    assert!(
+        error.contains(&topic) && error.contains("Unknown partition"),
+        "{error}"
+    );
+    let later = async {
+        sleep(Duration::from_secs(1)).await;
+        cluster.topic_error(&topic, known).unwrap();
+    };
+    let (read, ()) = tokio::join!(cursor::read(&config), later);
+    assert_eq!(read.unwrap(), place(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursor_that_cannot_be_read_is_an_error_in_time() {
+    let cluster = cluster();
+    let config = config(&cluster, &[]);
+    cluster.broker_down(1).unwrap();
+    let reading = cursor::read_within(&config, Duration::from_secs(1));
+    let read = timeout(Duration::from_secs(4), reading).await;
+    assert!(read.expect("in time").is_err());
 }
 
 /// A batch that is refused is sent again one by one, and of these the first is refused for good.

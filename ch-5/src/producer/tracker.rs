@@ -38,7 +38,10 @@ impl Tracker {
         self.slices[slice - self.first].open -= 1;
         while let Some(done) = self.slices.pop_front_if(|slice| slice.open == 0) {
             self.first += 1;
-            self.place = Some(done.place);
+            // Before the stream's first `id:` there is no place to go on from.
+            if done.place.last_event_id.is_some() {
+                self.place = Some(done.place);
+            }
         }
     }
 
@@ -52,7 +55,7 @@ impl Tracker {
         self.place.take()
     }
 
-    /// It could not be written: the next one that is taken is this one, or one after it.
+    /// It is still to be written: the next one that is taken is this one, or one after it.
     pub fn put_back(&mut self, place: Resume) {
         self.place.get_or_insert(place);
     }
@@ -85,6 +88,15 @@ mod tests {
             (tracker.take_place(), tracker.in_flight()),
             (Some(place(4)), 0)
         );
+    }
+
+    #[test]
+    fn slice_without_an_id_line_leaves_the_place() {
+        let mut tracker = Tracker::default();
+        let first = tracker.begin(1, Resume::default());
+        tracker.put_back(place(1));
+        tracker.done(first);
+        assert_eq!(tracker.take_place(), Some(place(1)));
     }
 
     /// Whatever the order of deliveries: the place is that of the last slice before the first with an open event.
