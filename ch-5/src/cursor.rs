@@ -63,7 +63,7 @@ pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<R
     );
     let consumer: BaseConsumer<Log> = settings
         .create_with_context(Log::default())
-        .context("cannot set up a client; is REDPANDA_PROPERTIES right?")?;
+        .map_err(broker::unusable)?;
     let (topic, key) = (cursor_topic.clone(), config.broker.wikipedia_topic.clone());
     let reading = spawn_blocking(move || {
         let value = newest(&consumer, &topic, &key, deadline);
