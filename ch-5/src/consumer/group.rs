@@ -37,8 +37,10 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
     let settings = broker::settings(
         &config.broker,
         &[
-            // What is fetched ahead, in all partitions together. When it is used up, fetching goes on at once.
-            ("queued.max.messages.kbytes", "16384"),
+            // What is fetched ahead, in all partitions together. It bounds a single answer too, which arrives
+            // compressed: its unpacked messages make up most of the process. When it is used up, fetching goes on at
+            // once.
+            ("queued.max.messages.kbytes", "4096"),
             ("fetch.queue.backoff.ms", "5"),
             ("auto.commit.interval.ms", "1000"),
             // A topic that is created, or grows, while this runs is noticed so soon.
