@@ -8,6 +8,7 @@ mod pipeline;
 mod producer;
 mod reader;
 mod replay;
+mod rounds;
 mod row;
 mod server;
 mod stream;
@@ -15,6 +16,11 @@ mod table;
 mod usage;
 
 use std::process::ExitCode;
+
+use anyhow::Result;
+use anyhow::bail;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
 /// Measures a chapter, beside what the same work costs at least
 ///
@@ -33,9 +39,19 @@ enum Bench {
     Pipeline(pipeline::Options),
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    match options.bench {
-        Bench::Stream(options) => stream::run(options).await,
-        Bench::Pipeline(options) => pipeline::run(options).await,
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let measured = async {
+        match options.bench {
+            Bench::Stream(options) => stream::run(options).await,
+            Bench::Pipeline(options) => pipeline::run(options).await,
+        }
+    };
+    // What runs is dropped with the future, and thereby killed.
+    tokio::select! {
+        ended = measured => ended,
+        _ = terminated.recv() => bail!("ended by SIGTERM"),
+        _ = interrupted.recv() => bail!("ended by Ctrl-C"),
     }
 }

@@ -11,10 +11,10 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    pub fn new(node: &str, run: usize) -> Self {
+    pub fn new(node: &str, round: u32) -> Self {
         Self {
             node: node.to_owned(),
-            name: format!("lab_bench_{}_{run}", std::process::id()),
+            name: format!("lab_bench_{}_{round}", std::process::id()),
         }
     }
 

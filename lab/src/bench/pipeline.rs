@@ -11,16 +11,14 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::bail;
 use serde_json::Value;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 
 use self::broker::BenchBroker;
-use self::report::Report;
 use super::cassandra::Keyspace;
 use super::machine;
 use super::producer::Producer;
 use super::reader;
 use super::replay;
+use super::rounds;
 use super::row::Measured;
 use super::row::Memory;
 use super::server::Server;
@@ -125,14 +123,40 @@ pub enum Outcome {
     Resident([Memory; 2]),
 }
 
-pub async fn run(options: Options) -> Result<ExitCode> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    // What runs is dropped with the future, and thereby killed.
-    tokio::select! {
-        ended = measure(options) => ended,
-        _ = terminated.recv() => bail!("ended by SIGTERM"),
-        _ = interrupted.recv() => bail!("ended by Ctrl-C"),
+type Rounds = rounds::Rounds<Row, Outcome>;
+
+impl rounds::Row for Row {
+    fn name(self, chapter: u8) -> String {
+        match self {
+            Self::Read => "read".to_owned(),
+            Self::Parse => "read and parse".to_owned(),
+            Self::Watch => format!("ch-{chapter} watch"),
+            Self::Produce => format!("ch-{chapter} producer"),
+            Self::Librdkafka => "librdkafka alone".to_owned(),
+            Self::Memory => format!("ch-{chapter} consumer, memory"),
+            Self::Cassandra => format!("ch-{chapter} consumer, Cassandra"),
+            Self::Resident => format!("ch-{chapter} resident memory"),
+        }
+    }
+}
+
+impl rounds::Outcome for Outcome {
+    fn line(&self) -> String {
+        match self {
+            Self::Throughput(run) => run.line(),
+            Self::Resident([producer, consumer]) => format!(
+                "at most {} and {} MiB",
+                producer.peak / 1024,
+                consumer.peak / 1024
+            ),
+        }
+    }
+
+    fn throughput(&self) -> Option<Measured> {
+        match self {
+            Self::Throughput(run) => Some(*run),
+            Self::Resident(_) => None,
+        }
     }
 }
 
@@ -145,7 +169,7 @@ struct Bench {
     deadline: Duration,
 }
 
-async fn measure(options: Options) -> Result<ExitCode> {
+pub async fn run(options: Options) -> Result<ExitCode> {
     let number = chapters::pick(options.chapter)?;
     if number < FIRST_CHAPTER {
         bail!("chapter {number} has no producer; try `cargo lab bench stream --chapter {number}`");
@@ -166,7 +190,7 @@ async fn measure(options: Options) -> Result<ExitCode> {
         let (.., warm) = bench.fill("warm", WARM_EVENTS).await?;
         bench.broker.forget(&warm.topic).await?;
     }
-    let mut report = Report::new(number, bench.options.events, replay::event_bytes().await?);
+    let mut rounds = Rounds::new(number, bench.options.events, replay::event_bytes().await?);
     for round in 1..=bench.options.runs {
         // What the rows behind `produce` read; without that row it is filled all the same.
         let mut filled = None;
@@ -180,11 +204,11 @@ async fn measure(options: Options) -> Result<ExitCode> {
                 let node = &bench.options.cassandra;
                 let reason =
                     format!("no Cassandra answers on {node}: `cargo lab services up` starts one");
-                report.skip(row, reason);
+                rounds.skip(row, reason);
                 continue;
             }
             let outcome = bench.run(row, round, &mut filled).await;
-            let line = report.add(row, round, outcome);
+            let line = rounds.add(row, round, outcome);
             eprintln!("round {round} of {}: {line}", bench.options.runs);
         }
         if let Some(filled) = filled {
@@ -193,7 +217,7 @@ async fn measure(options: Options) -> Result<ExitCode> {
     }
     let runs = bench.options.runs;
     bench.broker.close().await?;
-    report.print(&machine, runs)
+    rounds.print(&machine, runs, &report::sections(&rounds))
 }
 
 impl Bench {
@@ -270,7 +294,7 @@ impl Bench {
     }
 
     async fn cassandra(&self, filled: &Filled, round: u32) -> Result<Measured> {
-        let keyspace = Keyspace::new(&self.options.cassandra, round as usize);
+        let keyspace = Keyspace::new(&self.options.cassandra, round);
         let store = [
             ("STORAGE", "cassandra"),
             ("CASSANDRA_NODES", &keyspace.node),

@@ -11,19 +11,18 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 
-use self::report::Report;
+use self::report::millis;
 use super::cassandra::Keyspace;
 use super::load;
 use super::load::Load;
 use super::machine;
 use super::reader;
 use super::replay;
+use super::rounds;
 use super::row::Measured;
-use super::row::median;
 use super::server::Server;
+use super::table::number;
 use crate::chapters;
 use crate::process;
 use crate::services;
@@ -134,14 +133,36 @@ pub struct Resident {
     pub peak_mib: Option<f64>,
 }
 
-pub async fn run(options: Options) -> Result<ExitCode> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    // What runs is dropped with the future, and thereby killed.
-    tokio::select! {
-        ended = measure(options) => ended,
-        _ = terminated.recv() => bail!("ended by SIGTERM"),
-        _ = interrupted.recv() => bail!("ended by Ctrl-C"),
+type Rounds = rounds::Rounds<Row, Outcome>;
+
+impl rounds::Row for Row {
+    fn name(self, chapter: u8) -> String {
+        match self {
+            Self::Read => "read".to_owned(),
+            Self::Parse => "read and parse".to_owned(),
+            Self::Watch => format!("ch-{chapter} watch"),
+            Self::Memory => format!("ch-{chapter} serve, memory"),
+            Self::Cassandra => format!("ch-{chapter} serve, Cassandra"),
+            Self::Stats => format!("ch-{chapter} /stats under load"),
+            Self::Resident => format!("ch-{chapter} resident memory"),
+        }
+    }
+}
+
+impl rounds::Outcome for Outcome {
+    fn line(&self) -> String {
+        match self {
+            Self::Throughput(run) => run.line(),
+            Self::Stats(run) => format!("p99 {}", millis(run.load.percentile(99.0))),
+            Self::Resident(run) => format!("{} MiB", number(run.resident_mib, 0)),
+        }
+    }
+
+    fn throughput(&self) -> Option<Measured> {
+        match self {
+            Self::Throughput(run) => Some(*run),
+            _ => None,
+        }
     }
 }
 
@@ -153,7 +174,7 @@ struct Bench {
     deadline: Duration,
 }
 
-async fn measure(options: Options) -> Result<ExitCode> {
+pub async fn run(options: Options) -> Result<ExitCode> {
     let number = pick(options.chapter)?;
     let wanted = |row: &Row| options.only.is_empty() || options.only.contains(row);
     let rows: Vec<Row> = ROWS.into_iter().filter(wanted).collect();
@@ -169,24 +190,25 @@ async fn measure(options: Options) -> Result<ExitCode> {
         deadline: Duration::from_secs(60 + options.events.max(RESIDENT_EVENTS) / 2_000),
         options,
     };
-    let mut report = Report::new(number, bench.options.events, replay::event_bytes().await?);
+    let mut rounds = Rounds::new(number, bench.options.events, replay::event_bytes().await?);
     let has_cassandra = services::cassandra_answers(&bench.options.cassandra).await;
     for round in 1..=bench.options.runs {
         for &row in &rows {
             if let Some(reason) = skipped(row, number, has_cassandra, &bench.options.cassandra) {
-                report.skip(row, reason);
+                rounds.skip(row, reason);
                 continue;
             }
             // Memory does not depend on what else the machine does.
             if row == Row::Resident && round > 1 {
                 continue;
             }
-            let outcome = bench.run(row, &report).await;
-            let line = report.add(row, outcome);
+            let outcome = bench.run(row, round, &rounds).await;
+            let line = rounds.add(row, round, outcome);
             eprintln!("round {round} of {}: {line}", bench.options.runs);
         }
     }
-    report.print(&machine, bench.options.runs)
+    let sections = report::sections(&rounds);
+    rounds.print(&machine, bench.options.runs, &sections)
 }
 
 /// The newest chapter that reads the stream and serves what it has counted in one program.
@@ -215,7 +237,7 @@ fn skipped(row: Row, chapter: u8, has_cassandra: bool, node: &str) -> Option<Str
 }
 
 impl Bench {
-    async fn run(&self, row: Row, report: &Report) -> Result<Outcome> {
+    async fn run(&self, row: Row, round: u32, rounds: &Rounds) -> Result<Outcome> {
         let events = self.options.events;
         let probe = || self.probe.as_deref().context("lab-probe was not built");
         let measured = match row {
@@ -223,9 +245,9 @@ impl Bench {
             Row::Parse => reader::probe(probe()?, "parse", events, self.deadline).await?,
             Row::Watch => reader::watch(&self.chapter, events, self.deadline).await?,
             Row::Memory => self.memory().await?,
-            Row::Cassandra => self.cassandra(report.runs(row)).await?,
+            Row::Cassandra => self.cassandra(round).await?,
             Row::Stats => {
-                let reached = report.median_rate(Row::Memory);
+                let reached = rounds.median(Row::Memory).map(|run| run.events_a_second);
                 return Ok(Outcome::Stats(self.stats(reached).await?));
             }
             Row::Resident => return Ok(Outcome::Resident(self.resident().await?)),
@@ -239,8 +261,8 @@ impl Bench {
         Ok(counted.await?.0)
     }
 
-    async fn cassandra(&self, run: usize) -> Result<Measured> {
-        let keyspace = Keyspace::new(&self.options.cassandra, run);
+    async fn cassandra(&self, round: u32) -> Result<Measured> {
+        let keyspace = Keyspace::new(&self.options.cassandra, round);
         let store = [
             ("STORAGE", "cassandra"),
             ("CASSANDRA_NODES", &keyspace.node),
