@@ -1,6 +1,8 @@
 //! The broker, Kafka or Redpanda: the settings of librdkafka that all its clients share, the topics that have to be
 //! there, and whether it answers. The roles that write or read a topic open it first.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,12 +14,17 @@ use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
 use rdkafka::admin::NewTopic;
 use rdkafka::admin::TopicReplication;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::BaseProducer;
+use rdkafka::producer::DeliveryResult;
+use rdkafka::producer::Producer;
+use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
-use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -96,13 +103,49 @@ pub struct Topic {
     pub compacted: bool,
 }
 
-/// A client for what is asked of the broker beside writing and reading. It lives as long as the process, because
+/// Why a client does not reach the broker, as librdkafka said it last. Some reasons it tells in its log alone.
+#[derive(Default)]
+struct Reason(Mutex<Option<String>>);
+
+impl Reason {
+    fn set(&self, reason: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason.map(str::to_owned);
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl ClientContext for Reason {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            let (_thread, reason) = message.split_once("]: ").unwrap_or(("", message));
+            self.set(Some(reason));
+        }
+    }
+
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ProducerContext for Reason {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+/// Clients for what is asked of the broker beside writing and reading. They live as long as the process, because
 /// taking a client down can hang while a broker is away.
 #[derive(Clone, Copy)]
 pub struct Broker {
-    admin: &'static AdminClient<Log>,
+    /// It only asks; this kind of client also tells why it gets no answer.
+    client: &'static BaseProducer<Reason>,
+    admin: &'static AdminClient<DefaultClientContext>,
     /// When it was last asked whether it answers, and what came.
-    answer: &'static Mutex<Option<(Instant, Result<(), String>)>>,
+    answer: &'static tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
     topic: &'static str,
 }
 
@@ -132,17 +175,17 @@ impl Broker {
         Ok(broker)
     }
 
-    /// A client, whether or not the broker is there.
+    /// The clients, whether or not the broker is there.
     pub fn connect(config: &config::Broker) -> Result<Self> {
         // Asking for a topic would create it, with the broker's number of partitions.
         let mut settings = settings(config, &[], &[("allow.auto.create.topics", "false")]);
-        // This client's log has no reader, and would pile up.
+        let client = settings.create_with_context(Reason::default());
+        // The log of this one has no reader, and would pile up.
         settings.set_log_level(RDKafkaLogLevel::Emerg);
-        let admin = settings
-            .create_with_context(Log::default())
-            .map_err(unusable)?;
+        let admin = settings.create();
         Ok(Self {
-            admin: Box::leak(Box::new(admin)),
+            client: Box::leak(Box::new(client.map_err(unusable)?)),
+            admin: Box::leak(Box::new(admin.map_err(unusable)?)),
             answer: Box::leak(Box::default()),
             topic: config.wikipedia_topic.clone().leak(),
         })
@@ -198,12 +241,29 @@ impl Broker {
     }
 
     async fn exists(self, topic: String) -> Result<bool> {
-        let client = self.admin.inner();
-        let ask = move || client.fetch_metadata(Some(&topic), ATTEMPT_TIMEOUT);
-        let metadata = spawn_blocking(ask).await?.map_err(plain)?;
+        let asked = spawn_blocking(move || self.ask(&topic, ATTEMPT_TIMEOUT));
+        let metadata = asked.await??;
         let unknown = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
         let mut topics = metadata.topics().iter();
         Ok(topics.any(|topic| topic.error() != unknown))
+    }
+
+    /// What the broker knows of a topic. This blocks.
+    fn ask(self, topic: &str, timeout: Duration) -> Result<Metadata> {
+        let client = self.client.client();
+        let asked = client.fetch_metadata(Some(topic), timeout);
+        // What librdkafka has said about it waits here.
+        self.client.poll(Duration::from_millis(1));
+        match asked {
+            Ok(metadata) => {
+                client.context().set(None);
+                Ok(metadata)
+            }
+            Err(error) => Err(match client.context().get() {
+                Some(reason) => anyhow!("{error}: {reason}"),
+                None => plain(error),
+            }),
+        }
     }
 
     /// # Errors
@@ -214,10 +274,9 @@ impl Broker {
         let answered = match &*answer {
             Some((at, answered)) if at.elapsed() < ANSWER_AGE => answered.clone(),
             _ => {
-                let client = self.admin.inner();
-                let ask = move || client.fetch_metadata(Some(self.topic), READY_TIMEOUT);
-                let answered = spawn_blocking(ask).await?.map(drop);
-                let answered = answered.map_err(|error| error.to_string());
+                let asked = spawn_blocking(move || self.ask(self.topic, READY_TIMEOUT));
+                let answered = asked.await?.map(drop);
+                let answered = answered.map_err(|error| format!("{error:#}"));
                 *answer = Some((Instant::now(), answered.clone()));
                 answered
             }
@@ -304,6 +363,21 @@ mod tests {
             .await
             .unwrap();
         assert!(answers.iter().all(Result::is_err));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reason_why_the_broker_is_not_reached_is_told() {
+        // Nobody listens there when it has gone.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let servers = slice::from_ref(&address);
+        let broker = Broker::connect(&config::Broker::for_test(servers)).unwrap();
+        let error = format!("{:#}", broker.exists("a".to_owned()).await.unwrap_err());
+        assert!(error.contains(&address), "{error}");
+        assert!(error.contains("refused"), "{error}");
+        let error = format!("{:#}", broker.ready().await.unwrap_err());
+        assert!(error.contains("refused"), "{error}");
     }
 
     #[test]
