@@ -297,7 +297,8 @@ async fn cursor_that_cannot_be_read_is_an_error_in_time() {
     assert!(read.expect("in time").is_err());
 }
 
-/// A batch that is refused is sent again one by one, and of these the first is refused for good.
+/// A batch that is refused is sent again one by one, and of these the first are refused for good: so many more than
+/// there are batches that it comes to that on a busy machine too.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_message_is_passed_over_and_no_other_is_lost() {
     for refusal in [
@@ -306,14 +307,14 @@ async fn refused_message_is_passed_over_and_no_other_is_lost() {
     ] {
         let cluster = cluster();
         let config = config(&cluster, &[]);
-        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 4]);
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 500]);
         produce(events(1_000), &config, &CancellationToken::new())
             .await
             .unwrap();
         let copies = copies(&cluster, 1_000);
         assert!(copies.iter().all(|copies| *copies <= 1));
         let refused = copies.iter().filter(|copies| **copies == 0).count();
-        assert!((1..4).contains(&refused), "{refused} refused");
+        assert!((1..500).contains(&refused), "{refused} refused");
         assert_eq!(cursor::read(&config).await.unwrap(), place(1_000));
     }
 }
