@@ -37,9 +37,9 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
     let settings = broker::settings(
         &config.broker,
         &[
-            // What is fetched ahead, in all partitions together. It bounds a single answer too, which arrives
-            // compressed: its unpacked messages make up most of the process. When it is used up, fetching goes on at
-            // once.
+            // What is fetched ahead, in all partitions together. Payloads alone are counted, and librdkafka keeps some
+            // 400 bytes beside each: of short messages this takes four times as much. When it is used up, fetching
+            // goes on at once.
             ("queued.max.messages.kbytes", "4096"),
             ("fetch.queue.backoff.ms", "5"),
             ("auto.commit.interval.ms", "1000"),
