@@ -13,6 +13,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::info;
@@ -105,15 +106,21 @@ fn newest(
 /// there, and a broker has not heard of it yet. Where it is truly missing, because the broker has no admin API to make
 /// it by, asking for its metadata makes it, as the first message would; and then it is known, and empty.
 fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> Result<(i64, i64)> {
+    let mut cause = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let error = match consumer.fetch_watermarks(topic, PARTITION, left.min(ATTEMPT_TIMEOUT)) {
             Ok(watermarks) => return Ok(watermarks),
             Err(error) => error,
         };
+        // The last attempt is cut short by the deadline, and tells less than those before it.
+        let cause = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::OperationTimedOut) => cause.get_or_insert(error),
+            _ => cause.insert(error),
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(plain(error));
+            return Err(plain(cause.clone()));
         }
         // Only for its effect; what is wrong with it is wrong with the next attempt too.
         _ = consumer.fetch_metadata(Some(topic), left.min(ATTEMPT_TIMEOUT));

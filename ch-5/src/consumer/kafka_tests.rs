@@ -28,9 +28,13 @@ fn cluster(partitions: i32) -> Cluster {
 }
 
 fn config(cluster: &Cluster, storage: Storage) -> config::Consumer {
+    let mut broker = config::Broker::for_test(&[cluster.bootstrap_servers()]);
+    // When a member has left, this broker lets the next one wait for a whole session.
+    let session = ("session.timeout.ms".to_owned(), "6000".to_owned());
+    broker.redpanda_properties.0 = vec![session];
     config::Consumer {
         http_addr: "127.0.0.1:0".parse().unwrap(),
-        broker: config::Broker::for_test(&[cluster.bootstrap_servers()]),
+        broker,
         consumer_group: "group".to_owned(),
         store: config::Store {
             storage,

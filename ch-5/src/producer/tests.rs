@@ -273,7 +273,7 @@ async fn unknown_cursor_topic_is_not_taken_for_an_empty_one() {
     let known = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
     let topic = config.cursor_topic();
     cluster.topic_error(&topic, unknown).unwrap();
-    let read = cursor::read_within(&config, Duration::from_secs(1)).await;
+    let read = cursor::read_within(&config, Duration::from_secs(3)).await;
     let error = format!("{:#}", read.unwrap_err());
     assert!(
         error.contains(&topic) && error.contains("Unknown partition"),
