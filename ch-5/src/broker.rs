@@ -167,7 +167,11 @@ impl Broker {
                     "broker {servers} (REDPANDA_BROKER) could not be used for {seconds} s"
                 )));
             }
-            warn!(servers, ?wait, "waiting for the broker: {error:#}");
+            warn!(
+                servers,
+                ?wait,
+                "waiting for the broker (REDPANDA_BROKER): {error:#}"
+            );
             sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
         }

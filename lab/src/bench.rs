@@ -19,8 +19,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use anyhow::bail;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+
+use crate::stop;
 
 /// Measures a chapter, beside what the same work costs at least
 ///
@@ -40,8 +40,7 @@ enum Bench {
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
+    let stop = stop::signals()?;
     let measured = async {
         match options.bench {
             Bench::Stream(options) => stream::run(options).await,
@@ -51,7 +50,6 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     // What runs is dropped with the future, and thereby killed.
     tokio::select! {
         ended = measured => ended,
-        _ = terminated.recv() => bail!("ended by SIGTERM"),
-        _ = interrupted.recv() => bail!("ended by Ctrl-C"),
+        signal = stop => bail!("ended by {signal}"),
     }
 }

@@ -23,8 +23,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use anyhow::bail;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 
 use self::faults::Node;
 use self::report::Report;
@@ -35,6 +33,7 @@ use self::subject::Subject;
 use crate::chapters;
 use crate::process;
 use crate::process::Program;
+use crate::stop;
 
 /// Grades a program against everything that chapters 1 to N promise
 ///
@@ -122,11 +121,10 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Interrupted: the futures are dropped, and with them the programs that they started.
-    let mut terminated = signal(SignalKind::terminate())?;
+    let stop = stop::signals()?;
     tokio::select! {
         result = grade(&options, &checks) => result,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-        _ = terminated.recv() => bail!("interrupted"),
+        signal = stop => bail!("interrupted by {signal}"),
     }
 }
 

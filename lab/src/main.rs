@@ -20,6 +20,7 @@ mod sbom;
 mod scratch;
 mod screen;
 mod services;
+mod stop;
 mod terminal;
 mod up;
 

@@ -26,12 +26,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
 use crate::replay::source::Source;
 use crate::replay::state::Shared;
+use crate::stop;
 
 pub use crate::replay::options::Options;
 pub use crate::replay::state::Progress;
@@ -41,16 +41,13 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if options.stdout {
         return write_to_stdout(&options).map(|()| ExitCode::SUCCESS);
     }
-    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = stop::signals()?;
     let replay = start(options).await?;
     println!("stream    {}", replay.stream_url());
     println!("truth     http://{}/truth", replay.address());
     println!("progress  http://{}/progress", replay.address());
     println!("try       curl -sN -A me {}", replay.stream_url());
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
+    stop.await;
     let (progress, truth) = (replay.progress(), replay.truth());
     replay.stop().await;
     println!(

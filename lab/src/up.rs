@@ -12,13 +12,12 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 
 use self::parts::Parts;
 use self::view::View;
 use crate::chapters;
 use crate::screen;
+use crate::stop;
 
 /// Runs a chapter with all that it needs, and shows what it does
 ///
@@ -68,20 +67,12 @@ const REDRAW: Duration = Duration::from_millis(500);
 const PLAIN_LINE: Duration = Duration::from_secs(5);
 
 pub async fn run(options: Options) -> Result<ExitCode> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let stop = async {
-        tokio::select! {
-            _ = terminated.recv() => (),
-            _ = interrupted.recv() => (),
-        }
-    };
-    tokio::pin!(stop);
+    let stop = stop::signals()?;
     let chapter = chapters::pick(options.chapter)?;
     let mut parts = Parts::of(chapter);
     let shown = tokio::select! {
         shown = start_and_show(&mut parts, &options) => shown,
-        () = &mut stop => Ok(()),
+        _ = stop => Ok(()),
     };
     // Also after a start that was broken off: a topic of ours on somebody's broker must go.
     let ended = parts.stop().await;

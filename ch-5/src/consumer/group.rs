@@ -38,8 +38,8 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
         &config.broker,
         &[
             // What is fetched ahead, in all partitions together. Payloads alone are counted, and librdkafka keeps some
-            // 400 bytes beside each: of short messages this takes four times as much. When it is used up, fetching
-            // goes on at once.
+            // 400 bytes beside each: short messages take several times as much. When it is used up, fetching goes on
+            // at once.
             ("queued.max.messages.kbytes", "4096"),
             ("fetch.queue.backoff.ms", "5"),
             ("auto.commit.interval.ms", "1000"),
