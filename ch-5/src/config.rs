@@ -371,7 +371,7 @@ fn variables(command: &Command) -> String {
             .unwrap_or_default();
         if !known.contains(&name) {
             // Writing to a String does not fail.
-            let _ = writeln!(text, "  {name:<22} {meaning}{}", default(argument));
+            let _ = writeln!(text, "  {name:<27} {meaning}{}", default(argument));
             known.push(name);
         }
     }
@@ -392,6 +392,7 @@ fn default(argument: &Arg) -> String {
     let values = argument.get_default_values();
     values
         .iter()
+        .filter(|value| !value.is_empty())
         .map(|value| format!(" [default: {}]", value.to_string_lossy()))
         .collect()
 }

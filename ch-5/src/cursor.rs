@@ -79,10 +79,9 @@ pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<R
         info!(cursor_topic, "no cursor, beginning now");
         return Ok(Resume::default());
     };
-    let resume: Resume = value
-        .parse()
-        .map_err(anyhow::Error::msg)
-        .with_context(|| format!("bad cursor in topic {cursor_topic}: {value:?}"))?;
+    let resume: Resume = value.parse().map_err(anyhow::Error::msg).with_context(|| {
+        format!("bad cursor in topic {cursor_topic} (CURSOR_TOPIC sets another): {value:?}")
+    })?;
     info!(cursor_topic, %resume, "going on after the cursor");
     Ok(resume)
 }

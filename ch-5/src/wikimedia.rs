@@ -117,7 +117,7 @@ impl Reader {
                         return (event, self.place.resume().clone());
                     }
                 }
-                Some(Err(error)) => self.disconnected(&format!("{:#}", anyhow!(error))).await,
+                Some(Err(error)) => self.disconnected(&cause(error)).await,
                 None => self.disconnected("closed by the server").await,
             }
         }
@@ -219,6 +219,14 @@ impl Reader {
         doubled
             .min(LONGEST_WAIT)
             .mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+/// With what lies behind it, which is what tells: a timeout, a reset, a broken chunk.
+fn cause(error: EventStreamError<reqwest::Error>) -> String {
+    match error {
+        EventStreamError::Transport(error) => format!("{:#}", anyhow!(error)),
+        error => error.to_string(),
     }
 }
 

@@ -110,6 +110,15 @@ async fn stall_is_ended_by_the_idle_timeout() {
 }
 
 #[tokio::test]
+async fn reason_of_a_lost_connection_says_what_lies_behind_it() {
+    let broken = once(async { Err::<String, _>(std::io::Error::other("cable pulled")) });
+    let answer = axum::http::Response::new(reqwest::Body::wrap_stream(broken));
+    let mut frames = frames(answer.into(), Counters::default());
+    let reason = cause(frames.next().await.unwrap().unwrap_err());
+    assert!(reason.contains("cable pulled"), "{reason}");
+}
+
+#[tokio::test]
 async fn what_is_no_event_is_passed_over_and_moves_on() {
     let error = "event: error\ndata: {\"message\":\"broker away\"}\n\n";
     let garbage = "id: [{\"timestamp\":2}]\ndata: <html>\n\n";
