@@ -250,7 +250,7 @@ impl Server {
 }
 
 /// Until the next question, after `done` events in `elapsed` and with `left` to come. A question costs what it is asked
-/// about: Cassandra reads 10,000 rows for an answer, and asked every 50 ms it has a third less left for writing. So
+/// about: Cassandra reads 16,000 rows for an answer, and asked every 50 ms it has a third less left for writing. So
 /// they are few, and close to each other only before the end, which is to be seen when it is there.
 fn drain_pause(elapsed: Duration, done: u64, left: u64) -> Duration {
     if done == 0 {
