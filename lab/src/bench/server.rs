@@ -210,7 +210,7 @@ impl Server {
             match &first {
                 None if counted > 0 => first = Some((Meter::begin(used), Instant::now(), counted)),
                 Some((meter, since, before)) => {
-                    let (events, elapsed) = (counted - before, since.elapsed());
+                    let (events, elapsed) = (counted.saturating_sub(*before), since.elapsed());
                     if counted >= messages(truth) {
                         compare(&stats, truth)?;
                         ensure!(
