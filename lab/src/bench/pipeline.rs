@@ -43,9 +43,10 @@ use crate::services;
 /// cores they all take it from each other, so that `µs` says more than the rate. `elsewhere` is the share of the machine
 /// that was used by anybody else (in the row of Cassandra mostly Cassandra): above a few percent, compare ratios only.
 ///
-/// Where the time goes: the producer's into parsing, as `parse` shows; that of `memory` into librdkafka and JSON; that
-/// of `cassandra` into waiting, for of 5 ms that a slice of 500 events takes it waits 4 for Cassandra to write 290 rows.
-/// A question for the totals costs Cassandra 25 ms, so it is asked some 25 times only.
+/// Where the time goes: the producer's into parsing, as `parse` shows; that of `memory` to a quarter into librdkafka's
+/// thread, the rest into JSON, allocations and the tables of totals; that of `cassandra` into waiting: of the 5 ms for a
+/// slice of 500 events, 4 are Cassandra's, to write 290 rows. A question for the totals costs Cassandra 25 ms and more,
+/// so it is asked some 25 times only.
 ///
 /// It fails only where counts are wrong or a row does not end, never for being slow.
 ///
