@@ -37,9 +37,6 @@ use crate::wikimedia::parse::Parsed;
 use crate::wikimedia::parse::parse;
 use crate::wikimedia::response::Frames;
 use crate::wikimedia::response::cause;
-use crate::wikimedia::response::frames;
-use crate::wikimedia::response::is_event_stream;
-use crate::wikimedia::response::retry_after;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -169,9 +166,9 @@ impl Reader {
             request = request.header("last-event-id", id);
         }
         let wait = match request.send().await {
-            Ok(response) if is_event_stream(&response) => {
+            Ok(response) if response::is_event_stream(&response) => {
                 info!(url = %self.url, resumed = last_event_id.is_some(), "reading the stream");
-                self.frames = Some(frames(response, self.counters.clone()));
+                self.frames = Some(response::frames(response, self.counters.clone()));
                 return;
             }
             Ok(response) => self.refused(&response),
@@ -195,7 +192,7 @@ impl Reader {
             );
         } else {
             // Not sooner than without the header: with a `Retry-After` of 0 it would ask again and again at once.
-            wait = retry_after(response).map_or(wait, |asked| asked.max(wait));
+            wait = response::retry_after(response).map_or(wait, |asked| asked.max(wait));
             warn!(?wait, %status, "no event stream from {}", self.url);
         }
         wait

@@ -5,6 +5,8 @@ use clap::CommandFactory;
 use super::*;
 use crate::Cli;
 
+const SERVER: &str = "serve";
+
 /// A variable as an option of the command line.
 fn option(variable: &str, value: &str) -> String {
     format!("--{}={value}", variable.to_lowercase().replace('_', "-"))
@@ -36,7 +38,7 @@ fn every_variable_has_an_example() {
 #[test]
 fn bad_value_is_refused_by_name() {
     for (role, variable, values) in [
-        ("serve", "HTTP_ADDR", &["", "localhost", "127.0.0.1"][..]),
+        (SERVER, "HTTP_ADDR", &["", "localhost", "127.0.0.1"][..]),
         (
             "watch",
             "WIKIPEDIA_STREAM_URL",

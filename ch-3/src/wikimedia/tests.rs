@@ -114,7 +114,7 @@ async fn stall_is_ended_by_the_idle_timeout() {
 async fn reason_of_a_lost_connection_says_what_lies_behind_it() {
     let broken = once(async { Err::<String, _>(std::io::Error::other("cable pulled")) });
     let answer = axum::http::Response::new(reqwest::Body::wrap_stream(broken));
-    let mut frames = frames(answer.into(), Counters::default());
+    let mut frames = response::frames(answer.into(), Counters::default());
     let reason = cause(frames.next().await.unwrap().unwrap_err());
     assert!(reason.contains("cable pulled"), "{reason}");
 }
