@@ -10,7 +10,7 @@ use crate::chapters;
 use crate::ci::steps::STEPS;
 use crate::ci::workflow::CHAPTER;
 use crate::ci::workflow::Workflow;
-use crate::drift::Violation;
+use crate::drift::violation::Violation;
 
 const FOLDER: &str = ".github/workflows";
 const LIST: &str = "lab/src/ci/steps.rs";
