@@ -84,6 +84,10 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
 
+    /// Only a few checks that show that each role works at all, and with --image those of the image itself
+    #[arg(long, conflicts_with_all = ["suite", "faults"])]
+    smoke: bool,
+
     /// Show the checks and what each expects, and run none
     #[arg(long)]
     list: bool,
@@ -199,6 +203,7 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
         let promised =
             suite <= options.chapter || (options.image.is_some() && check.needs == Needs::Image);
         options.suite.map_or(promised, |only| only == suite)
+            && (!options.smoke || check.smoke || check.needs == Needs::Image)
             && check
                 .changed_in
                 .is_none_or(|(chapter, _)| options.chapter < chapter)

@@ -29,7 +29,7 @@ use crate::terminal;
 ///   does not, one marked N was there, or one is not in the table;
 /// - a Rust file names a chapter;
 /// - the section "What changed" of a chapter's README is not what `cargo lab diff` says, or lists code after tests;
-/// - a workflow lacks a step, a chapter lacks its caller, an action is not pinned by its hash;
+/// - the workflow of the chapters lacks a step, a chapter lacks its caller, an action does not say its version;
 /// - a chapter takes an image without an exact version from a registry.
 ///
 /// Each violation is a line: file, what is wrong, what to do. Example:

@@ -57,24 +57,29 @@ const OURS: [&str; 26] = [
     "WORKERS",
 ];
 
-/// Builds chapter `number` in the release profile, cargo's progress on stderr, and returns its binary.
+/// Builds chapter `number`, cargo's progress on stderr, and returns its binary.
 pub async fn build(number: u8) -> Result<PathBuf> {
     build_package(&chapters::name(number)).await
 }
 
 /// The same for any package of the workspace whose binary has its name.
+///
+/// The profile is that of lab itself. `cargo lab` is a release build, and builds no more than `name`. A debug build of
+/// lab is for those who work on it, as `.ci/run` does: then the whole workspace is built, because
+/// `cargo test --workspace` has compiled nearly all of that already, and for one package alone cargo would choose other
+/// features of the dependencies, and compile them again.
 pub async fn build_package(name: &str) -> Result<PathBuf> {
+    let what: &[&str] = if cfg!(debug_assertions) {
+        &["--workspace"]
+    } else {
+        &["--release", "--package", name]
+    };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     // Not `output()`, which would take stderr too, and show nobody what cargo does for minutes.
     let cargo = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .args(["--package", name])
+        .args(["build", "--locked"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(what)
         .current_dir(chapters::root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -23,6 +23,8 @@ pub struct Check {
     pub needs: Needs,
     /// Waits for a timeout of the program: tens of seconds at best.
     pub slow: bool,
+    /// One of the few that show that each role works at all: what `--smoke` runs, beside the checks of an image.
+    pub smoke: bool,
     /// The later chapter that changes this on purpose, and how.
     pub changed_in: Option<(u8, &'static str)>,
     /// Why this can't be seen from outside a container.
@@ -62,6 +64,7 @@ pub const HTTP: Check = Check {
     hint: "",
     needs: Needs::Http,
     slow: false,
+    smoke: false,
     changed_in: None,
     not_in_image: None,
     run: |_| Box::pin(std::future::ready(Ok(()))),

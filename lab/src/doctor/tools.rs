@@ -263,10 +263,12 @@ async fn checkers() -> Finding {
     let mut missing = Vec::new();
     for need in [
         Need::ACTIONLINT,
+        Need::CARGO_CYCLONEDX,
         Need::CARGO_DENY,
-        Need::Coverage,
+        Need::CARGO_LLVM_COV,
         Need::GRYPE,
         Need::HADOLINT,
+        Need::ZIZMOR,
     ] {
         if need.lack(0, &[]).await.is_some() {
             missing.push(need.name());

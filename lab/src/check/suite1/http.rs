@@ -22,6 +22,7 @@ pub const CHECKS: &[Check] = &[
         name: "GET /status says that the server is alive",
         expected: "200, content-type application/json, the body {\"status\":\"ok\"} and nothing else in it",
         hint: "the handler of /status; its body is a JSON object with one field",
+        smoke: true,
         run: |subject| Box::pin(status(subject)),
         ..HTTP
     },

@@ -22,6 +22,7 @@ pub const CHECKS: &[Check] = &[
         name: "SIGTERM ends the program",
         expected: "exit status 0 within 10 s",
         hint: "a handler for SIGTERM, which is what Docker and Kubernetes send; as PID 1 there is no default action",
+        smoke: true,
         run: |subject| Box::pin(ends(subject, Signal::TERM)),
         ..PROCESS
     },

@@ -118,6 +118,7 @@ pub const CHECKS: &[Check] = &[
         name: "--version tells name, version and revision",
         expected: "exit status 0 and one line on stdout such as `name 0.1.0 (1a2b3c4)`",
         hint: "pass the commit in at build time; operators ask which build this is",
+        smoke: true,
         run: |subject| Box::pin(version(subject)),
         ..PROCESS
     },
@@ -125,6 +126,7 @@ pub const CHECKS: &[Check] = &[
         name: "healthcheck is 0 while the server serves, and not else",
         expected: "exit status 0 with the server's HTTP_ADDR, also where that is 0.0.0.0; non-zero once it is gone",
         hint: "a request to /status on HTTP_ADDR, an unspecified address replaced by the loopback",
+        smoke: true,
         run: |subject| Box::pin(healthcheck(subject)),
         ..PROCESS
     },

@@ -31,6 +31,7 @@ pub const CHECKS: &[Check] = &[
         name: "watch --limit 5 prints five lines and ends",
         expected: "five lines on stdout, each with time, domain, user and title; exit status 0",
         hint: "one line an event, all logs on stderr; the limit ends the program although the stream goes on",
+        smoke: true,
         run: |subject| Box::pin(limit(subject)),
         ..PROCESS
     },

@@ -31,6 +31,7 @@ pub const CHECKS: &[Check] = &[
         name: "20,000 events are counted exactly in Cassandra",
         expected: "every field of /stats as the truth has it, over cuts and doubles; /ready is 200",
         hint: "the schema is made where it is missing; totals are absolute rows, not counters",
+        smoke: true,
         run: |subject| Box::pin(counted(subject)),
         ..CASSANDRA
     },

@@ -17,6 +17,7 @@ pub const CHECKS: &[Check] = &[
         name: "20,000 events of a good stream are counted exactly",
         expected: "every field of /stats as the stream's own truth has it",
         hint: "what counts: any JSON object that is no canary; no domain is `unknown`; an empty user is no user",
+        smoke: true,
         run: |subject| Box::pin(good_stream(subject)),
         ..PROCESS
     },

@@ -24,6 +24,7 @@ pub const CHECKS: &[Check] = &[
         name: "20,000 events over both roles are counted exactly, by_user too",
         expected: "every field of /stats as the truth has it, over cuts and inclusive replays, and no message too many",
         hint: "compare the topic with the truth first: it tells which of the roles is wrong",
+        smoke: true,
         run: |subject| Box::pin(memory(subject)),
         ..PROCESS
     },

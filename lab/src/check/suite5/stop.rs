@@ -47,6 +47,7 @@ pub const CHECKS: &[Check] = &[
         expected: "exit status 0 in less than 10 s, and after a restart every field of /stats as the truth has it",
         hint: "write what was taken, then commit, then leave the group",
         needs: Needs::Cassandra,
+        smoke: true,
         run: |subject| Box::pin(cassandra(subject)),
         ..PROCESS
     },

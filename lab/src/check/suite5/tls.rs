@@ -17,6 +17,7 @@ pub const CHECKS: &[Check] = &[Check {
     name: "the image's program speaks TLS to the broker where REDPANDA_PROPERTIES says so",
     expected: "a TLS handshake with security.protocol=ssl; in an image only, because elsewhere the feature may be off",
     hint: "the Dockerfile builds with the cargo feature `tls`; without it librdkafka refuses the property",
+    smoke: true,
     run: |subject| Box::pin(handshake(subject)),
     ..PROCESS
 }];

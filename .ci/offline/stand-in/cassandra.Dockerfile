@@ -1,4 +1,4 @@
-# The stand-in for cassandra:5.0.5; its context holds Maven's jars, see .ci/stand-ins.
+# The stand-in for cassandra:5.0.5; its context holds Maven's jars, see ../stand-ins.
 FROM stand-in-base:bookworm
 COPY libs-5.0.5 /opt/cassandra/libs
 COPY logback.xml cassandra-start /opt/cassandra/

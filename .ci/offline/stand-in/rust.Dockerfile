@@ -1,4 +1,4 @@
-# The stand-in for rust:1.95-bookworm; its context is the toolchain of the machine that builds it, see .ci/stand-ins.
+# The stand-in for rust:1.95-bookworm; its context is the toolchain of the machine that builds it, see ../stand-ins.
 FROM stand-in-base:bookworm
 COPY bin /usr/local/rust/bin
 COPY lib /usr/local/rust/lib
