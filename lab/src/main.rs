@@ -8,6 +8,7 @@ mod check;
 mod ci;
 mod client;
 mod coverage;
+mod credentials;
 mod diff;
 mod docker;
 mod doctor;
@@ -22,6 +23,7 @@ mod screen;
 mod services;
 mod stop;
 mod terminal;
+mod totals;
 mod up;
 
 use std::process::ExitCode;
