@@ -1,7 +1,6 @@
 //! `cargo lab bench`: how fast the chapters are, and what they could be at most. No test: nothing fails for being
 //! slow, because a machine that does something else is slow too.
 
-mod cassandra;
 mod load;
 mod machine;
 mod pipeline;

@@ -7,6 +7,7 @@ mod chapters;
 mod check;
 mod ci;
 mod client;
+mod credentials;
 mod diff;
 mod docker;
 mod doctor;
@@ -20,6 +21,7 @@ mod screen;
 mod services;
 mod stop;
 mod terminal;
+mod totals;
 mod up;
 
 use std::process::ExitCode;

@@ -269,12 +269,7 @@ impl Program {
     pub async fn output(&self, input: &[u8], deadline: Duration) -> Result<Finished> {
         let mut process = self.start()?;
         process.write_stdin(input).await;
-        let status = process.wait(deadline).await?;
-        Ok(Finished {
-            status,
-            stdout: process.stdout.all().await,
-            stderr: process.stderr.all().await,
-        })
+        process.finish(deadline).await
     }
 }
 
@@ -284,6 +279,17 @@ pub struct Finished {
     pub status: ExitStatus,
     pub stdout: Vec<String>,
     pub stderr: Vec<String>,
+}
+
+impl Finished {
+    /// # Errors
+    /// It has ended otherwise than with exit status 0; the error has its last words.
+    pub fn has_succeeded(&self) -> Result<()> {
+        if !self.status.success() {
+            bail!("{}; stderr:\n{}", describe(self.status), tail(&self.stderr));
+        }
+        Ok(())
+    }
 }
 
 /// A running program. Dropping it kills the program and what it started.
@@ -324,6 +330,15 @@ impl Process {
             .context("the program does not read its stdin")
     }
 
+    /// Waits for a line on stderr that holds `part`; the error quotes what stands there instead.
+    pub async fn says(&self, part: &str, deadline: Duration) -> Result<String> {
+        let line = self.stderr.line(deadline, |line| line.contains(part)).await;
+        line.with_context(|| {
+            let said = tail(&self.stderr.lines());
+            format!("stderr:\n{said}\nwithout {part}")
+        })
+    }
+
     pub fn signal(&self, signal: Signal) -> Result<()> {
         if self.ended.is_some() {
             bail!("the program has ended before it could be sent a signal");
@@ -342,6 +357,19 @@ impl Process {
         self.ended
     }
 
+    /// # Errors
+    /// It has ended; the error has its last words.
+    pub fn still_runs(&mut self) -> Result<()> {
+        match self.ended() {
+            None => Ok(()),
+            Some(status) => bail!(
+                "ended by itself, {}; stderr:\n{}",
+                describe(status),
+                tail(&self.stderr.lines())
+            ),
+        }
+    }
+
     /// Waits for the program's end, and fails at the deadline.
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let status = tokio::time::timeout(deadline, self.child.wait())
@@ -350,6 +378,15 @@ impl Process {
             .context("cannot wait for the program")?;
         self.ended = Some(status);
         Ok(status)
+    }
+
+    /// Waits for the program's end, and takes all that it has said.
+    pub async fn finish(&mut self, deadline: Duration) -> Result<Finished> {
+        Ok(Finished {
+            status: self.wait(deadline).await?,
+            stdout: self.stdout.all().await,
+            stderr: self.stderr.all().await,
+        })
     }
 }
 

@@ -7,24 +7,22 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
 use serde_json::Value;
 
-use super::reader::FIRST_EVENT;
-use super::reader::USERS;
-use super::replay::Replay;
-use super::row::Measured;
-use super::row::Memory;
-use super::row::Meter;
-use super::row::Used;
-use super::usage::Usage;
+use crate::bench::reader::FIRST_EVENT;
+use crate::bench::reader::USERS;
+use crate::bench::replay::Replay;
+use crate::bench::row::Measured;
+use crate::bench::row::Memory;
+use crate::bench::row::Meter;
+use crate::bench::row::Used;
+use crate::bench::usage::Usage;
 use crate::broker::Broker;
-use crate::client::free_port;
+use crate::ports::free_port;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::Signal;
-use crate::process::describe;
 
 const POLL: Duration = Duration::from_millis(20);
 const END: Duration = Duration::from_secs(15);
@@ -106,13 +104,7 @@ impl Producer {
     }
 
     async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-        if let Some(status) = self.process.ended() {
-            bail!(
-                "the producer has ended, {}: {}",
-                describe(status),
-                self.last_words()
-            );
-        }
+        self.process.still_runs().context("the producer")?;
         ensure!(
             begun.elapsed() < deadline,
             "{what} within {} s: {}",
@@ -126,15 +118,9 @@ impl Producer {
     /// What stands in the topic must be what the producer says was acknowledged, once each.
     pub async fn stop(mut self, truth: &Value) -> Result<()> {
         self.process.signal(Signal::TERM)?;
-        let status = self.process.wait(END).await.context("the producer")?;
-        let said = self.process.stderr.all().await;
-        ensure!(
-            status.success(),
-            "the producer: {}\n{}",
-            describe(status),
-            said.join("\n")
-        );
-        let acknowledged = said.iter().find_map(|line| acknowledged(line));
+        let finished = self.process.finish(END).await.context("the producer")?;
+        finished.has_succeeded().context("the producer")?;
+        let acknowledged = finished.stderr.iter().find_map(|line| acknowledged(line));
         let expected = messages(truth);
         ensure!(
             acknowledged == Some(expected),

@@ -7,27 +7,25 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::replay::Replay;
-use super::row::Measured;
-use super::row::Memory;
-use super::row::Meter;
-use super::row::Used;
-use super::usage::Usage;
-use crate::check::subject::JWT_SECRET;
-use crate::check::subject::PASSWORD;
-use crate::check::subject::PASSWORD_HASH;
-use crate::check::subject::USERNAME;
+use crate::bench::replay::Replay;
+use crate::bench::row::Measured;
+use crate::bench::row::Memory;
+use crate::bench::row::Meter;
+use crate::bench::row::Used;
+use crate::bench::usage::Usage;
 use crate::client::Client;
-use crate::client::free_port;
+use crate::credentials::JWT_SECRET;
+use crate::credentials::PASSWORD;
+use crate::credentials::PASSWORD_HASH;
+use crate::credentials::USERNAME;
+use crate::ports::free_port;
 use crate::process::Process;
 use crate::process::Program;
-use crate::process::describe;
+use crate::totals;
 
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -38,15 +36,6 @@ const LONGEST_DRAIN_POLL: Duration = Duration::from_secs(1);
 
 /// How often a consumer is asked while it drains a topic; some more times when little is left.
 const DRAIN_QUESTIONS: u32 = 20;
-
-/// The fields that must be the truth's; `by_user` comes with a later chapter, and holds the first users only.
-const FIELDS: [&str; 5] = [
-    "messages",
-    "distinct_users",
-    "bots",
-    "non_bots",
-    "by_domain",
-];
 
 /// A chapter that serves, with a stream that it has not reached yet: it asks for it again and again.
 pub struct Server {
@@ -112,15 +101,7 @@ impl Server {
     }
 
     fn check(&mut self) -> Result<()> {
-        if let Some(status) = self.process.ended() {
-            bail!(
-                "{} has ended, {}: {}",
-                self.role,
-                describe(status),
-                self.last_words()
-            );
-        }
-        Ok(())
+        self.process.still_runs().context(self.role)
     }
 
     fn last_words(&self) -> String {
@@ -136,12 +117,7 @@ impl Server {
         // On a connection of its own: a kept one that was idle for 10 s may be closed just when it is used again.
         let client = Client::new(self.client.base());
         let answer = client.get_with_token("/stats", &self.token).await?;
-        ensure!(
-            answer.status == 200,
-            "/stats answers {}: {}",
-            answer.status,
-            answer.text()
-        );
+        answer.has_status(200).context("/stats")?;
         answer.json()
     }
 
@@ -181,7 +157,7 @@ impl Server {
         let seconds = begun.elapsed().as_secs_f64();
         let counted = truth["messages"].as_u64().unwrap_or_default();
         let measured = meter.end(replay.used(self.usage()), counted, events, seconds);
-        compare(&stats, &truth)?;
+        totals::compare(&stats, &truth).context("wrong totals")?;
         Ok((measured, stats))
     }
 
@@ -212,7 +188,7 @@ impl Server {
                 Some((meter, since, before)) => {
                     let (events, elapsed) = (counted.saturating_sub(*before), since.elapsed());
                     if counted >= messages(truth) {
-                        compare(&stats, truth)?;
+                        totals::compare(&stats, truth).context("wrong totals")?;
                         ensure!(
                             events > 0,
                             "all was counted at the first look: take more --events"
@@ -261,51 +237,9 @@ fn drain_pause(elapsed: Duration, done: u64, left: u64) -> Duration {
     pause.clamp(DRAIN_POLL, LONGEST_DRAIN_POLL)
 }
 
-/// # Errors
-/// Names the first field that differs; of an object, the first name.
-fn compare(stats: &Value, truth: &Value) -> Result<()> {
-    for field in FIELDS {
-        let (counted, expected) = (&stats[field], &truth[field]);
-        if counted == expected {
-            continue;
-        }
-        if let (Some(counted), Some(expected)) = (counted.as_object(), expected.as_object()) {
-            let mut names = expected.keys().chain(counted.keys());
-            let name = names.find(|name| counted.get(*name) != expected.get(*name));
-            let shown = |totals: &Map<String, Value>| {
-                let value = name.and_then(|name| totals.get(name));
-                value.map_or("nothing".to_owned(), Value::to_string)
-            };
-            bail!(
-                "wrong totals: {field}, {}: {} counted, {} sent",
-                name.map_or("", String::as_str),
-                shown(counted),
-                shown(expected)
-            );
-        }
-        bail!("wrong totals: {field}: {counted} counted, {expected} sent");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn totals() -> Value {
-        json!({
-            "messages": 3, "distinct_users": 2, "bots": 1, "non_bots": 2,
-            "by_domain": {"a": 1, "b": 2}, "by_user": {"x": 2, "y": 1},
-        })
-    }
-
-    #[test]
-    fn totals_that_are_the_truth_pass_with_or_without_users() {
-        let mut stats = totals();
-        assert!(compare(&stats, &totals()).is_ok());
-        stats.as_object_mut().unwrap().remove("by_user");
-        assert!(compare(&stats, &totals()).is_ok());
-    }
 
     #[test]
     fn consumer_is_asked_seldom_and_often_only_before_the_end() {
@@ -316,19 +250,5 @@ mod tests {
         assert_eq!(drain_pause(Duration::from_millis(50), 50, 50), DRAIN_POLL);
         assert_eq!(drain_pause(seconds(1), 0, 1_000_000), DRAIN_POLL);
         assert_eq!(drain_pause(seconds(1), 1, 1_000_000), LONGEST_DRAIN_POLL);
-    }
-
-    #[test]
-    fn any_field_that_differs_is_named() {
-        for field in ["messages", "distinct_users", "bots", "non_bots"] {
-            let mut stats = totals();
-            stats[field] = json!(7);
-            let error = compare(&stats, &totals()).unwrap_err().to_string();
-            assert!(error.contains(&format!("{field}: 7 counted")), "{error}");
-        }
-        let mut stats = totals();
-        stats["by_domain"]["c"] = json!(1);
-        let error = compare(&stats, &totals()).unwrap_err().to_string();
-        assert!(error.contains("c: 1 counted, nothing sent"), "{error}");
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
-use super::subject::Subject;
+use crate::check::subject::Subject;
 use crate::docker;
 
 /// No check of ours waits longer than this for anything; a check that hangs is a failed one.
@@ -29,7 +29,7 @@ pub struct Check {
     pub changed_in: Option<(u8, &'static str)>,
     /// Why this can't be seen from outside a container.
     pub not_in_image: Option<&'static str>,
-    pub run: for<'a> fn(&'a Subject) -> BoxFuture<'a, Result<()>>,
+    pub run: for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,18 @@ pub const HTTP: Check = Check {
 };
 pub const PROCESS: Check = Check {
     needs: Needs::Process,
+    ..HTTP
+};
+pub const CASSANDRA: Check = Check {
+    needs: Needs::Cassandra,
+    ..HTTP
+};
+pub const IMAGE: Check = Check {
+    needs: Needs::Image,
+    ..HTTP
+};
+pub const KAFKA: Check = Check {
+    needs: Needs::Faults,
     ..HTTP
 };
 

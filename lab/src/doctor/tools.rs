@@ -89,9 +89,10 @@ async fn compiler(name: &str, needed_by: &str, lack: Lack) -> Finding {
 }
 
 fn install(package: &str) -> String {
-    match cfg!(target_os = "macos") {
-        true => format!("brew install {package}"),
-        false => format!("sudo apt-get install -y {package}"),
+    if cfg!(target_os = "macos") {
+        format!("brew install {package}")
+    } else {
+        format!("sudo apt-get install -y {package}")
     }
 }
 

@@ -1,0 +1,84 @@
+//! The program run to its end, and starts that it must refuse.
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::check::subject::Subject;
+use crate::check::wait::SOON;
+use crate::process::Finished;
+use crate::process::Program;
+use crate::process::describe;
+
+impl Subject {
+    /// Runs the program with `arguments` to its end, `input` on stdin.
+    pub async fn output(&self, arguments: &[&str], input: &str) -> Result<Finished> {
+        self.output_with(arguments, input, |program| program).await
+    }
+
+    pub async fn output_with(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<Finished> {
+        let folder = tempfile::tempdir()?;
+        let program = self.program()?.folder(folder.path()).args(arguments);
+        change(program).output(input.as_bytes(), SOON).await
+    }
+
+    /// A start that must fail: in time, with a status that says so, and a message that holds all of `named`.
+    /// Returns the lines of the message.
+    pub async fn refuses(
+        &self,
+        role: &str,
+        named: &[&str],
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<Vec<String>> {
+        let started = self.output_with(&[role], "", change).await;
+        let finished = started.context("the program did not refuse to start")?;
+        let said = finished.stderr.join("\n");
+        ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
+        ensure!(
+            finished.status.code().is_some(),
+            "{}; stderr:\n{said}",
+            describe(finished.status)
+        );
+        ensure!(!said.contains("panicked"), "a panic:\n{said}");
+        for word in named {
+            ensure!(said.contains(word), "a message without {word}:\n{said}");
+        }
+        Ok(finished
+            .stderr
+            .into_iter()
+            .filter(|line| !line.trim().is_empty())
+            .collect())
+    }
+
+    /// As `refuses`, with a message of one line.
+    pub async fn refuses_in_one_line(
+        &self,
+        role: &str,
+        named: &[&str],
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<String> {
+        let lines = self.refuses(role, named, change).await?;
+        ensure!(
+            lines.len() == 1,
+            "{} lines on stderr:\n{}",
+            lines.len(),
+            lines.join("\n")
+        );
+        Ok(lines.concat())
+    }
+
+    /// As `refuses_in_one_line`, for each of `values` in the variable `name`.
+    pub async fn refuses_each(&self, role: &str, name: &str, values: &[&str]) -> Result<()> {
+        for value in values {
+            self.refuses_in_one_line(role, &[name], |program| program.env(name, *value))
+                .await
+                .with_context(|| format!("{name}={value:?}"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! Suite 3: exact statistics behind a login, in memory or in Cassandra, and a server that bears a crowd.
+
+mod cassandra;
+mod config;
+mod crowd;
+mod exact;
+mod login;
+mod tokens;
+
+use crate::check::runner::Check;
+
+pub fn checks() -> Vec<&'static Check> {
+    [
+        config::CHECKS,
+        login::CHECKS,
+        tokens::CHECKS,
+        exact::CHECKS,
+        crowd::CHECKS,
+        cassandra::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
