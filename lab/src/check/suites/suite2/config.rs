@@ -264,18 +264,7 @@ async fn config_file(subject: &Subject) -> Result<()> {
 }
 
 async fn help(subject: &Subject) -> Result<()> {
-    let mut text = String::new();
-    for arguments in [
-        &["--help"][..],
-        &[subject.server_role(), "--help"],
-        &["watch", "--help"],
-    ] {
-        let finished = subject.output(arguments, "").await?;
-        finished
-            .has_succeeded()
-            .with_context(|| format!("of {arguments:?}"))?;
-        text += &finished.stdout.join("\n");
-    }
+    let text = subject.help(&[subject.server_role(), "watch"]).await?;
     for name in VARIABLES {
         ensure!(text.contains(name), "nothing about {name}");
     }
