@@ -17,7 +17,6 @@ mod ports;
 mod process;
 mod replay;
 mod sbom;
-#[cfg(test)]
 mod scratch;
 mod screen;
 mod services;

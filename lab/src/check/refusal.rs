@@ -11,6 +11,7 @@ use crate::process::Finished;
 use crate::process::Program;
 use crate::process::Signal;
 use crate::process::describe;
+use crate::scratch;
 
 impl Subject {
     /// Runs the program with `arguments` to its end, `input` on stdin.
@@ -24,7 +25,7 @@ impl Subject {
         input: &str,
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Finished> {
-        let folder = tempfile::tempdir()?;
+        let folder = scratch::folder()?;
         let program = self.program()?.folder(folder.path()).args(arguments);
         change(program).output(input.as_bytes(), SOON).await
     }
