@@ -7,6 +7,7 @@ mod pipeline;
 mod producer;
 mod reader;
 mod replay;
+mod role;
 mod rounds;
 mod row;
 mod server;

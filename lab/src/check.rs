@@ -184,8 +184,7 @@ async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &S
 
 /// The checks that were asked for, each with its suite.
 fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
-    let suites = suites::all();
-    let last = suites.len();
+    let last = suites::ALL.len();
     if options.faults && options.chapter < SPLIT {
         bail!("--faults is for chapter {SPLIT} and later, which have a broker");
     }
@@ -215,14 +214,20 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
                     .iter()
                     .any(|part| check.name.to_lowercase().contains(part)))
     };
-    let suites = if options.faults {
-        vec![(SPLIT, suites::faults())]
+    let suites: Vec<(u8, &[&'static [Check]])> = if options.faults {
+        vec![(SPLIT, suites::FAULTS)]
     } else {
-        (1..).zip(suites).collect()
+        (1..).zip(suites::ALL).collect()
     };
     let checks: Vec<(u8, &'static Check)> = suites
         .into_iter()
-        .flat_map(|(suite, checks)| checks.into_iter().map(move |check| (suite, check)))
+        .flat_map(|(suite, lists)| {
+            lists
+                .iter()
+                .copied()
+                .flatten()
+                .map(move |check| (suite, check))
+        })
         .filter(|(suite, check)| wanted(*suite, check))
         .collect();
     if checks.is_empty() {

@@ -15,7 +15,6 @@ mod drift;
 mod ports;
 mod process;
 mod replay;
-#[cfg(test)]
 mod scratch;
 mod screen;
 mod services;

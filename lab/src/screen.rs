@@ -20,9 +20,10 @@ pub fn is_interactive() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// How many characters fit into a line of the terminal.
-pub fn columns() -> usize {
-    Term::stdout().size().1.into()
+/// The rows of the terminal, and how many characters fit into one.
+pub fn size() -> (usize, usize) {
+    let (rows, columns) = Term::stdout().size();
+    (rows.into(), columns.into())
 }
 
 /// Lines at the end of the terminal, drawn over each other. Dropped, it leaves the last ones and the cursor as it was.
@@ -42,8 +43,7 @@ impl Region {
 
     /// Draws `lines` where the last ones stood, cut to what the terminal can show.
     pub fn draw(&mut self, lines: &[String]) -> Result<()> {
-        let (rows, columns) = self.terminal.size();
-        let (rows, columns) = (usize::from(rows), usize::from(columns));
+        let (rows, columns) = size();
         // Hidden while it is drawn, so that the cursor does not flicker through the table.
         self.terminal.hide_cursor()?;
         self.terminal.move_cursor_up(height(&self.drawn, columns))?;

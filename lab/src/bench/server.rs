@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::bench::replay::Replay;
+use crate::bench::role::Role;
 use crate::bench::row::Measured;
 use crate::bench::row::Memory;
 use crate::bench::row::Meter;
@@ -22,13 +23,9 @@ use crate::credentials::JWT_SECRET;
 use crate::credentials::PASSWORD;
 use crate::credentials::PASSWORD_HASH;
 use crate::credentials::USERNAME;
-use crate::ports::free_port;
-use crate::process::Process;
-use crate::process::Program;
 use crate::totals;
 
 const START: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
 
 /// The shortest and the longest time between two questions for the totals that a consumer has so far.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -37,85 +34,45 @@ const LONGEST_DRAIN_POLL: Duration = Duration::from_secs(1);
 /// How often a consumer is asked while it drains a topic; some more times when little is left.
 const DRAIN_QUESTIONS: u32 = 20;
 
-/// A chapter that serves, with a stream that it has not reached yet: it asks for it again and again.
+/// A chapter that serves, and a token for it.
 pub struct Server {
-    role: &'static str,
-    process: Process,
-    pub client: Client,
+    role: Role,
     pub token: String,
-    stream_port: u16,
 }
 
 impl Server {
-    /// `environment` says where the totals are kept, and what is read other than the stream.
-    pub async fn start(
-        binary: &Path,
-        role: &'static str,
-        environment: &[(&str, &str)],
-    ) -> Result<Self> {
-        let (port, stream_port) = (free_port()?, free_port()?);
-        let mut program = Program::new([binary])
-            .args([role])
-            .folder(std::env::temp_dir())
-            .keep_lines(20)
-            .env("CONFIG_FILE", "/dev/null")
-            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
-            .env(
-                "WIKIPEDIA_STREAM_URL",
-                format!("http://127.0.0.1:{stream_port}/v2/stream/recentchange"),
-            )
-            .env("JWT_SECRET", JWT_SECRET)
-            .env("ADMIN_USERNAME", USERNAME)
-            .env("ADMIN_PASSWORD_HASH", PASSWORD_HASH);
-        for (name, value) in environment {
-            program = program.env(name, *value);
-        }
-        let mut server = Self {
-            role,
-            process: program.start()?,
-            client: Client::new(format!("http://127.0.0.1:{port}")),
-            token: String::new(),
-            stream_port,
-        };
-        server.wait_for_status().await?;
-        let credentials = json!({"username": USERNAME, "password": PASSWORD});
-        let answer = server.client.post_json("/login", &credentials).await?;
-        let token = answer.json()?["token"].as_str().map(str::to_owned);
-        server.token = token.with_context(|| format!("cannot log in: {}", answer.text()))?;
-        Ok(server)
-    }
-
-    async fn wait_for_status(&mut self) -> Result<()> {
+    /// `store` says where the totals are kept, and what is read other than the stream.
+    pub async fn start(binary: &Path, role: &'static str, store: &[(&str, &str)]) -> Result<Self> {
+        let users = [
+            ("JWT_SECRET", JWT_SECRET),
+            ("ADMIN_USERNAME", USERNAME),
+            ("ADMIN_PASSWORD_HASH", PASSWORD_HASH),
+        ];
+        let mut role = Role::start(binary, role, &[&users, store].concat())?;
         let begun = Instant::now();
-        while self.client.get("/status").await.is_err() {
-            self.check()?;
-            ensure!(
-                begun.elapsed() < START,
-                "no answer from /status within {} s: {}",
-                START.as_secs(),
-                self.last_words()
-            );
-            tokio::time::sleep(POLL).await;
+        while role.client.get("/status").await.is_err() {
+            role.wait(begun, START, "no answer from /status").await?;
         }
-        Ok(())
+        let credentials = json!({"username": USERNAME, "password": PASSWORD});
+        let answer = role.client.post_json("/login", &credentials).await?;
+        let token = answer.json()?["token"].as_str().map(str::to_owned);
+        let token = token.with_context(|| format!("cannot log in: {}", answer.text()))?;
+        Ok(Self { role, token })
     }
 
-    fn check(&mut self) -> Result<()> {
-        self.process.still_runs().context(self.role)
-    }
-
-    fn last_words(&self) -> String {
-        self.process.stderr.lines().join("\n")
+    /// `host:port`.
+    pub fn authority(&self) -> &str {
+        self.role.client.authority()
     }
 
     /// The stream that the server is waiting for, at `rate` or, with 0, as fast as it is read.
     pub async fn replay(&self, rate: u64, users: u32, events: Option<u64>) -> Result<Replay> {
-        Replay::start(self.stream_port, rate, users, events).await
+        Replay::start(self.role.stream_port, rate, users, events).await
     }
 
     pub async fn stats(&self) -> Result<Value> {
         // On a connection of its own: a kept one that was idle for 10 s may be closed just when it is used again.
-        let client = Client::new(self.client.base());
+        let client = Client::new(self.role.client.base());
         let answer = client.get_with_token("/stats", &self.token).await?;
         answer.has_status(200).context("/stats")?;
         answer.json()
@@ -128,7 +85,7 @@ impl Server {
     }
 
     pub fn usage(&self) -> Option<Usage> {
-        Usage::of(&self.process)
+        self.role.usage()
     }
 
     /// Lets the server read `events` events, from the first one sent to the last one counted; an error if its totals
@@ -144,14 +101,15 @@ impl Server {
         let meter = Meter::begin(replay.used(before));
         let begun = replay.first_event(START).await?;
         while !replay.progress().await?.finished {
-            self.wait(begun, deadline, "the replay has not sent all")
+            self.role
+                .wait(begun, deadline, "the replay has not sent all")
                 .await?;
         }
         let truth = replay.truth().await?;
         let mut stats = self.stats().await?;
         while stats["messages"].as_u64() < truth["messages"].as_u64() {
             let what = format!("counted {} of {}", stats["messages"], truth["messages"]);
-            self.wait(begun, deadline, &what).await?;
+            self.role.wait(begun, deadline, &what).await?;
             stats = self.stats().await?;
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -201,27 +159,9 @@ impl Server {
                 None => {}
             }
             let what = format!("counted {counted} of {}", truth["messages"]);
-            self.within(begun, deadline, &what)?;
+            self.role.within(begun, deadline, &what)?;
             tokio::time::sleep(pause).await;
         }
-    }
-
-    async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-        self.within(begun, deadline, what)?;
-        tokio::time::sleep(POLL).await;
-        Ok(())
-    }
-
-    /// An error once the deadline has passed, or the server has ended.
-    fn within(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-        self.check()?;
-        ensure!(
-            begun.elapsed() < deadline,
-            "{what} within {} s: {}",
-            deadline.as_secs(),
-            self.last_words()
-        );
-        Ok(())
     }
 }
 

@@ -214,7 +214,7 @@ impl Bench {
         let replay = server.replay(rate, reader::USERS, None).await?;
         replay.first_event(self.deadline).await?;
         let plan = load::Plan {
-            authority: server.client.authority().to_owned(),
+            authority: server.authority().to_owned(),
             path: "/stats",
             token: server.token.clone(),
             requests_a_second: REQUESTS_A_SECOND,

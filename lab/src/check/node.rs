@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::ports::free_port;
+use crate::scratch;
 use crate::services::Kafka;
 
 pub struct Node {
@@ -17,7 +18,7 @@ pub struct Node {
 impl Node {
     pub async fn start() -> Result<Self> {
         let node = Self {
-            folder: tempfile::tempdir()?,
+            folder: scratch::folder()?,
             // The next port is the controller's.
             port: free_port()?,
             running: Mutex::default(),

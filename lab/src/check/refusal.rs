@@ -1,4 +1,4 @@
-//! The program run to its end, and starts that it must refuse.
+//! The program run to its end, what it must refuse, and what it must tell.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -6,9 +6,12 @@ use anyhow::ensure;
 
 use crate::check::subject::Subject;
 use crate::check::wait::SOON;
+use crate::check::wait::STOP;
 use crate::process::Finished;
 use crate::process::Program;
+use crate::process::Signal;
 use crate::process::describe;
+use crate::scratch;
 
 impl Subject {
     /// Runs the program with `arguments` to its end, `input` on stdin.
@@ -22,7 +25,7 @@ impl Subject {
         input: &str,
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Finished> {
-        let folder = tempfile::tempdir()?;
+        let folder = scratch::folder()?;
         let program = self.program()?.folder(folder.path()).args(arguments);
         change(program).output(input.as_bytes(), SOON).await
     }
@@ -79,6 +82,38 @@ impl Subject {
                 .await
                 .with_context(|| format!("{name}={value:?}"))?;
         }
+        Ok(())
+    }
+
+    /// What `--help` says, of the program and of `roles`, put together.
+    pub async fn help(&self, roles: &[&str]) -> Result<String> {
+        let mut text = String::new();
+        let of_roles = roles.iter().map(|role| vec![*role, "--help"]);
+        for arguments in [vec!["--help"]].into_iter().chain(of_roles) {
+            let finished = self.output(&arguments, "").await?;
+            let ended = finished.has_succeeded();
+            ended.with_context(|| format!("of {arguments:?}"))?;
+            text += &finished.stdout.join("\n");
+        }
+        Ok(text)
+    }
+
+    /// The program tells that nobody answers at `address`. It may wait, and end on SIGTERM, or end by itself as a failure.
+    pub async fn names_what_is_away(
+        &self,
+        role: &str,
+        address: &str,
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<()> {
+        let mut server = self.launch(role, change)?;
+        let process = server.process()?;
+        process.says(address, SOON).await?;
+        if let Some(status) = process.ended() {
+            ensure!(!status.success(), "exit status 0");
+            return Ok(());
+        }
+        process.signal(Signal::TERM)?;
+        process.wait(STOP).await?;
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use crate::check::runner::Check;
 use crate::check::runner::Needs;
 use crate::check::runner::Outcome;
 use crate::screen;
+use crate::screen::plain;
 use crate::terminal;
 
 pub struct Report {
@@ -61,7 +62,7 @@ impl Report {
         if self.colour {
             // On one line, which the result is then written over.
             let name = format!("  … {}", check.name);
-            print(&truncate_str(&name, screen::columns(), "…"));
+            print(&truncate_str(&name, screen::size().1, "…"));
         }
     }
 
@@ -113,17 +114,8 @@ impl Report {
             }
             Outcome::Failed(came) => {
                 // Control characters of a program under test must not reach the terminal through us either.
-                let came: String = came
-                    .chars()
-                    .map(|c| {
-                        if c.is_control() && c != '\n' {
-                            '\u{fffd}'
-                        } else {
-                            c
-                        }
-                    })
-                    .collect();
-                let came = came.trim_end().replace('\n', "\n               ");
+                let lines: Vec<String> = came.trim_end().split('\n').map(plain).collect();
+                let came = lines.join("\n               ");
                 let (expected, hint) = (check.expected, check.hint);
                 format!(
                     "{erase}  {} {name}{time}\n      expected {expected}\n      came     {came}\n      hint     {hint}\n",

@@ -21,6 +21,7 @@ use crate::process::Process;
 use crate::process::Program;
 use crate::process::Signal;
 use crate::process::describe;
+use crate::scratch;
 
 /// The port of a program that knows no `HTTP_ADDR`.
 pub const FIXED_PORT: u16 = 7000;
@@ -124,7 +125,7 @@ impl Subject {
         role: &str,
         change: impl FnOnce(Program, &str) -> Result<Program>,
     ) -> Result<Server> {
-        let folder = tempfile::tempdir()?;
+        let folder = scratch::folder()?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let program = self
             .program()?

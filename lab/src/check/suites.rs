@@ -11,16 +11,12 @@ mod suite5;
 use crate::check::runner::Check;
 
 /// The checks of suite 1, of suite 2, and so on.
-pub fn all() -> Vec<Vec<&'static Check>> {
-    vec![
-        suite1::checks(),
-        suite2::checks(),
-        suite3::checks(),
-        suite4::checks(),
-        suite5::checks(),
-    ]
-}
+pub const ALL: [&[&[Check]]; 5] = [
+    suite1::CHECKS,
+    suite2::CHECKS,
+    suite3::CHECKS,
+    suite4::CHECKS,
+    suite5::CHECKS,
+];
 
-pub fn faults() -> Vec<&'static Check> {
-    faults::checks()
-}
+pub const FAULTS: &[&[Check]] = faults::CHECKS;

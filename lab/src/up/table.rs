@@ -18,7 +18,8 @@ const NUMBER: usize = 14;
 
 /// One look at everything.
 pub struct Look<'a> {
-    /// How wide the table may be.
+    /// How many lines the table may have, and how wide it may be.
+    pub rows: usize,
     pub columns: usize,
     pub stats: &'a Value,
     /// What a correct consumer has counted; nobody knows it of the live stream.
@@ -44,7 +45,14 @@ impl Look<'_> {
         lines.push(self.cells("messages a second", &shown(self.rate), ""));
         lines.extend(self.topic());
         let has_users = self.stats["by_user"].is_object();
-        let most = if has_users { MOST_OF_EACH } else { MOST };
+        // A list has an empty line and a heading, too.
+        let (lists, most) = if has_users {
+            (2, MOST_OF_EACH)
+        } else {
+            (1, MOST)
+        };
+        let room = self.rows.saturating_sub(lines.len()) / lists;
+        let most = room.saturating_sub(2).clamp(1, most);
         let domains = self.stats["by_domain"].as_object();
         let domains = grouped(domains.map_or(0, serde_json::Map::len) as u64);
         let heading = format!("the busiest of {domains} domains");
@@ -177,6 +185,7 @@ mod tests {
 
     fn look(stats: &Value) -> Look<'_> {
         Look {
+            rows: 23,
             columns: 80,
             stats,
             truth: None,
@@ -227,11 +236,15 @@ mod tests {
         assert!(has(&lines, "10 dropped: ", "5 MiB a partition"));
         assert!(has(&lines, "  a ", "7             9"));
         assert!(has(&lines, "  b ", " 7"), "not among the truth's first");
-        assert!(lines.len() < 24, "{}", lines.len());
+        assert!(has(&lines, "  e ", "") && !has(&lines, "  f ", ""));
+        assert!(lines.len() <= 23, "{}", lines.len());
         let line = look.line();
         assert!(
             line.contains(", lag 6, 10 dropped: ") && line.ends_with("; a 8, b 8, c 8; a 7, b 7\n")
         );
+        let lines = Look { rows: 16, ..look }.table();
+        assert!(has(&lines, "  a ", "7             9"));
+        assert!(lines.len() <= 16, "{}", lines.len());
     }
 
     #[test]

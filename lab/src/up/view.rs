@@ -66,8 +66,11 @@ impl View {
             // After the counts, which it can then only be ahead of.
             let truth = parts.truth();
             let messages = stats["messages"].as_u64().unwrap_or_default();
+            let (rows, columns) = screen::size();
             let look = Look {
-                columns: screen::columns(),
+                // The last row is the cursor's.
+                rows: rows.saturating_sub(1),
+                columns,
                 stats: &stats,
                 truth: truth.as_ref(),
                 rate: self.rate.update(messages),

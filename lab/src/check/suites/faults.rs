@@ -8,14 +8,9 @@ mod refusals;
 
 use crate::check::runner::Check;
 
-pub fn checks() -> Vec<&'static Check> {
-    [
-        broker::CHECKS,
-        kills::CHECKS,
-        consumers::CHECKS,
-        refusals::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+pub const CHECKS: &[&[Check]] = &[
+    broker::CHECKS,
+    kills::CHECKS,
+    consumers::CHECKS,
+    refusals::CHECKS,
+];

@@ -5,6 +5,4 @@ mod process;
 
 use crate::check::runner::Check;
 
-pub fn checks() -> Vec<&'static Check> {
-    http::CHECKS.iter().chain(process::CHECKS).collect()
-}
+pub const CHECKS: &[&[Check]] = &[http::CHECKS, process::CHECKS];

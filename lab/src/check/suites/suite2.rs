@@ -10,15 +10,10 @@ mod watched;
 
 use crate::check::runner::Check;
 
-pub fn checks() -> Vec<&'static Check> {
-    [
-        config::CHECKS,
-        watch::CHECKS,
-        exact::CHECKS,
-        hostile::CHECKS,
-        refused::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+pub const CHECKS: &[&[Check]] = &[
+    config::CHECKS,
+    watch::CHECKS,
+    exact::CHECKS,
+    hostile::CHECKS,
+    refused::CHECKS,
+];

@@ -9,16 +9,11 @@ mod tokens;
 
 use crate::check::runner::Check;
 
-pub fn checks() -> Vec<&'static Check> {
-    [
-        config::CHECKS,
-        login::CHECKS,
-        tokens::CHECKS,
-        exact::CHECKS,
-        crowd::CHECKS,
-        cassandra::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+pub const CHECKS: &[&[Check]] = &[
+    config::CHECKS,
+    login::CHECKS,
+    tokens::CHECKS,
+    exact::CHECKS,
+    crowd::CHECKS,
+    cassandra::CHECKS,
+];

@@ -7,9 +7,4 @@ mod workflow;
 
 use crate::check::runner::Check;
 
-pub fn checks() -> Vec<&'static Check> {
-    [workflow::CHECKS, contents::CHECKS, life::CHECKS]
-        .into_iter()
-        .flatten()
-        .collect()
-}
+pub const CHECKS: &[&[Check]] = &[workflow::CHECKS, contents::CHECKS, life::CHECKS];

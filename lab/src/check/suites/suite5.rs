@@ -14,20 +14,15 @@ mod users;
 
 use crate::check::runner::Check;
 
-pub fn checks() -> Vec<&'static Check> {
-    [
-        config::CHECKS,
-        producer::CHECKS,
-        record::CHECKS,
-        topic::CHECKS,
-        users::CHECKS,
-        exact::CHECKS,
-        consumer::CHECKS,
-        group::CHECKS,
-        stop::CHECKS,
-        tls::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+pub const CHECKS: &[&[Check]] = &[
+    config::CHECKS,
+    producer::CHECKS,
+    record::CHECKS,
+    topic::CHECKS,
+    users::CHECKS,
+    exact::CHECKS,
+    consumer::CHECKS,
+    group::CHECKS,
+    stop::CHECKS,
+    tls::CHECKS,
+];

@@ -13,6 +13,7 @@ use crate::check::wait::SOON;
 use crate::credentials::JWT_SECRET;
 use crate::ports::free_port;
 use crate::process::Signal;
+use crate::scratch;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -176,7 +177,7 @@ fn write(folder: &TempDir, name: &str, text: &str) -> Result<String> {
 }
 
 async fn malformed_file(subject: &Subject) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     write(
         &folder,
         ".env",
@@ -194,7 +195,7 @@ async fn malformed_file(subject: &Subject) -> Result<()> {
 }
 
 async fn nul_in_file(subject: &Subject) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     // One that nothing else sets: a file's variable that is set already need not reach the environment.
     let text = "LOG_FORMAT=text\nUSER_AGENT=nul\0/1.0\n";
     write(&folder, ".env", text)?;
@@ -223,7 +224,7 @@ fn only_in_file<'a>(subject: &Subject, address: &'a str) -> (&'static str, &'a s
 }
 
 async fn dot_env(subject: &Subject) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     let server = subject
         .serve_from(|program, address| {
             let (name, value) = only_in_file(subject, address);
@@ -235,7 +236,7 @@ async fn dot_env(subject: &Subject) -> Result<()> {
 }
 
 async fn environment_wins(subject: &Subject) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     write(
         &folder,
         ".env",
@@ -249,7 +250,7 @@ async fn environment_wins(subject: &Subject) -> Result<()> {
 }
 
 async fn config_file(subject: &Subject) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     let wrong = format!("HTTP_ADDR=127.0.0.1:{}\nJWT_SECRET=short\n", free_port()?);
     write(&folder, ".env", &wrong)?;
     let server = subject
@@ -266,18 +267,7 @@ async fn config_file(subject: &Subject) -> Result<()> {
 }
 
 async fn help(subject: &Subject) -> Result<()> {
-    let mut text = String::new();
-    for arguments in [
-        &["--help"][..],
-        &[subject.server_role(), "--help"],
-        &["watch", "--help"],
-    ] {
-        let finished = subject.output(arguments, "").await?;
-        finished
-            .has_succeeded()
-            .with_context(|| format!("of {arguments:?}"))?;
-        text += &finished.stdout.join("\n");
-    }
+    let text = subject.help(&[subject.server_role(), "watch"]).await?;
     for name in VARIABLES {
         ensure!(text.contains(name), "nothing about {name}");
     }

@@ -16,6 +16,7 @@ use crate::check::suites::suite2::watched;
 use crate::check::wait::PATIENCE;
 use crate::process;
 use crate::replay;
+use crate::scratch;
 
 /// Of the run with cuts.
 const EVENTS: u64 = 2000;
@@ -120,7 +121,7 @@ async fn cuts(subject: &Subject) -> Result<()> {
 /// The lines of `watch` for all events of a replay.
 async fn watch_replay(subject: &Subject, options: replay::Options) -> Result<Vec<String>> {
     let replay = replay::start(options).await?;
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     let program = subject
         .program()?
         .folder(folder.path())

@@ -15,6 +15,7 @@ use crate::check::subject::Subject;
 use crate::process;
 use crate::process::Process;
 use crate::process::Program;
+use crate::scratch;
 
 /// A reconnect may wait for its back-off, and a stall for the idle timeout.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,7 +60,7 @@ async fn start_as(
     start: impl FnOnce(Program) -> Result<Process>,
 ) -> Result<Running> {
     let stream = Stream::start(replies).await?;
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     let program = subject
         .program()?
         .folder(folder.path())

@@ -8,11 +8,8 @@ use crate::check::runner::Check;
 use crate::check::runner::PROCESS;
 use crate::check::session;
 use crate::check::subject::Subject;
-use crate::check::wait::SOON;
-use crate::check::wait::STOP;
 use crate::credentials::PASSWORD_HASH;
 use crate::ports::free_port;
-use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -188,25 +185,12 @@ async fn in_memory(subject: &Subject) -> Result<()> {
 }
 
 async fn cassandra_away(subject: &Subject) -> Result<()> {
-    let folder = tempfile::tempdir()?;
     let address = format!("127.0.0.1:{}", free_port()?);
-    let program = subject
-        .program()?
-        .folder(folder.path())
-        .args([subject.server_role()]);
-    let mut process = program
-        .env("STORAGE", "cassandra")
-        .env("CASSANDRA_NODES", address.as_str())
-        .start()?;
-    process.says(&address, SOON).await?;
-    if process.ended().is_none() {
-        process.signal(Signal::TERM)?;
-        process.wait(STOP).await?;
-        return Ok(());
-    }
-    ensure!(
-        process.ended().is_some_and(|status| !status.success()),
-        "exit status 0"
-    );
-    Ok(())
+    subject
+        .names_what_is_away(subject.server_role(), &address, |program| {
+            program
+                .env("STORAGE", "cassandra")
+                .env("CASSANDRA_NODES", &address)
+        })
+        .await
 }

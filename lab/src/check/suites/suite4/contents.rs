@@ -13,6 +13,7 @@ use crate::check::runner::IMAGE;
 use crate::check::subject::Subject;
 use crate::docker::Container;
 use crate::docker::docker;
+use crate::scratch;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -86,7 +87,7 @@ async fn size(subject: &Subject) -> Result<()> {
 
 async fn files(subject: &Subject) -> Result<()> {
     let image = subject.image().context("no image")?;
-    let folder = tempfile::tempdir()?;
+    let folder = scratch::folder()?;
     let archive = folder.path().join("image.tar");
     let container = Container::new();
     docker(["create", "--name", container.name(), image]).await?;

@@ -9,10 +9,7 @@ use crate::check::runner::PROCESS;
 use crate::check::subject::CONSUMER;
 use crate::check::subject::PRODUCER;
 use crate::check::subject::Subject;
-use crate::check::wait::SOON;
-use crate::check::wait::STOP;
 use crate::ports::free_port;
-use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -79,18 +76,7 @@ const VARIABLES: [&str; 7] = [
 const BOTH: [&str; 2] = [PRODUCER, CONSUMER];
 
 async fn help(subject: &Subject) -> Result<()> {
-    let mut text = String::new();
-    for arguments in [
-        &["--help"][..],
-        &[PRODUCER, "--help"],
-        &[CONSUMER, "--help"],
-    ] {
-        let finished = subject.output(arguments, "").await?;
-        finished
-            .has_succeeded()
-            .with_context(|| format!("of {arguments:?}"))?;
-        text += &finished.stdout.join("\n");
-    }
+    let text = subject.help(&BOTH).await?;
     for name in VARIABLES {
         // WIKIPEDIA_TOPIC is the beginning of two others.
         let alone = text
@@ -152,21 +138,12 @@ async fn no_secret(subject: &Subject) -> Result<()> {
 async fn broker_away(subject: &Subject) -> Result<()> {
     for role in BOTH {
         let address = format!("127.0.0.1:{}", free_port()?);
-        let mut server =
-            subject.launch(role, |program| program.env("REDPANDA_BROKER", &address))?;
-        let process = server.process()?;
-        let said = process.says(&address, SOON).await;
-        said.with_context(|| format!("the {role}"))?;
-        match process.ended() {
-            Some(status) => ensure!(!status.success(), "exit status 0 of the {role}"),
-            None => {
-                process.signal(Signal::TERM)?;
-                process
-                    .wait(STOP)
-                    .await
-                    .with_context(|| format!("the {role}"))?;
-            }
-        }
+        subject
+            .names_what_is_away(role, &address, |program| {
+                program.env("REDPANDA_BROKER", &address)
+            })
+            .await
+            .with_context(|| format!("the {role}"))?;
     }
     Ok(())
 }
