@@ -25,7 +25,7 @@ use crate::terminal;
 
 /// Compares two chapters: the difference in the order in which to read it, then files, line counts and carry-over
 ///
-/// The order is that of "What changed" in B's README. The difference is what `git diff` prints.
+/// The order is that of "What changed" in B's README, or else in A's. The difference is what `git diff` prints.
 ///
 /// Carry-over is the share of A's lines that live on in B. Blank lines, READMEs and lock files do not count, and
 /// a chapter's own number (`ch-1`, `ch_1`) is no difference. Files that git ignores are no part of a chapter.
@@ -55,7 +55,8 @@ pub struct Options {
     /// The list of files and the numbers, without the difference itself
     #[arg(long)]
     stat: bool,
-    /// Print everything at once. On a terminal it is shown by the program in PAGER, or else by `less`
+    /// Use no pager. Without this option, what is printed on a terminal goes through the program that PAGER names,
+    /// or else through `less`
     #[arg(long)]
     no_pager: bool,
     /// Options for `git diff`, as in `-- --word-diff`
@@ -118,7 +119,7 @@ fn neighbours(chapters: &[u8]) -> Vec<(u8, u8)> {
 /// What a reader of the step sees: the difference, then the summary, which is what a terminal shows last.
 fn show(a: &Chapter, b: &Chapter, options: &Options, colour: bool) -> Result<Vec<u8>> {
     let mut step = Step::between(a, b)?;
-    readme::sort(&mut step.changes, b);
+    readme::sort(&mut step.changes, a, b);
     let shown: Vec<&FileChange> = step
         .changes
         .iter()

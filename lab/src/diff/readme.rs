@@ -57,8 +57,12 @@ fn row(line: usize, text: &str) -> Option<Row<'_>> {
 }
 
 /// Puts the changes in the order in which to read them: as `b`'s README lists them, then the others, tests after code.
-pub fn sort(changes: &mut [FileChange], b: &Chapter) {
-    let listed = b.readme().and_then(rows).unwrap_or_default();
+/// A learner's own chapter may have no such README; then it is that of `a`.
+pub fn sort(changes: &mut [FileChange], a: &Chapter, b: &Chapter) {
+    let listed = [b, a]
+        .into_iter()
+        .find_map(|chapter| chapter.readme().and_then(rows))
+        .unwrap_or_default();
     changes.sort_by_key(|change| {
         let position = listed.iter().position(|row| row.path == change.path);
         (

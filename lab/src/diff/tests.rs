@@ -96,11 +96,9 @@ fn files_come_in_the_readme_s_order_and_then_tests_after_code() {
     ] {
         root.write(&format!("ch-2/{path}"), "x\n");
     }
-    root.write(
-        "ch-2/README.md",
-        "## What changed\n\n| `c.rs` | new | first |\n| `gone.rs` | gone | then |\n\nStop here.\n\n\
-        | `a.rs` | new | later |\n\n| `e_tests.rs` | new | test |\n",
-    );
+    let readme = "## What changed\n\n| `c.rs` | new | first |\n| `gone.rs` | gone | then |\n\nStop here.\n\n\
+        | `a.rs` | new | later |\n\n| `e_tests.rs` | new | test |\n";
+    root.write("ch-2/README.md", readme);
     let seen = shown(root.path(), &OPTIONS);
     let order = [
         "c.rs",
@@ -115,14 +113,7 @@ fn files_come_in_the_readme_s_order_and_then_tests_after_code() {
     let headers: Vec<&str> = seen
         .lines()
         .filter(|line| line.starts_with("diff --git"))
-        .filter_map(|line| {
-            line.split_once("/ch-")?
-                .1
-                .split_once('/')?
-                .1
-                .split(' ')
-                .next()
-        })
+        .filter_map(|line| line.rsplit_once("/ch-")?.1.get("2/".len()..))
         .collect();
     assert_eq!(headers, order);
     let listed: Vec<&str> = seen
@@ -131,6 +122,10 @@ fn files_come_in_the_readme_s_order_and_then_tests_after_code() {
         .filter_map(|line| line.split_whitespace().nth(1))
         .collect();
     assert_eq!(listed, order);
+    // Where the newer one has no README, that of the older one tells the order.
+    std::fs::remove_file(root.path().join("ch-2/README.md")).unwrap();
+    root.write("ch-1/README.md", readme);
+    assert_eq!(shown(root.path(), &OPTIONS), seen);
 }
 
 #[test]
