@@ -15,6 +15,7 @@ mod http;
 mod limit;
 mod ops;
 mod resume;
+mod retry;
 mod shutdown;
 mod stats;
 mod store;

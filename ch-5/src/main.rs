@@ -20,6 +20,7 @@ mod log_limit;
 mod ops;
 mod producer;
 mod resume;
+mod retry;
 mod shutdown;
 mod stats;
 mod store;
@@ -36,8 +37,8 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::broker::Broker;
-use crate::broker::Topic;
+use crate::broker::ready::Broker;
+use crate::broker::topics::Topic;
 use crate::ops::Ops;
 use crate::store::StatsStore;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::broker::Broker;
+use crate::broker::ready::Broker;
 use crate::error::Error;
 use crate::store::StatsStore;
 
