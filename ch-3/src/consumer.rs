@@ -93,6 +93,23 @@ mod tests {
     use super::*;
     use crate::retry::SHORTEST_WAIT;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Consumes until the end of `events`, or a shutdown after `wait`.
+    async fn consumed(
+        events: impl Stream<Item = (Event, Resume)> + Send + 'static,
+        store: &StatsStore,
+        wait: Duration,
+    ) {
+        let shutdown = CancellationToken::new();
+        let consumed = consume(events, store, &shutdown);
+        let stop = async {
+            sleep(wait).await;
+            shutdown.cancel();
+        };
+        tokio::join!(consumed, stop).0.unwrap();
+    }
+
     fn endless(read: Arc<AtomicUsize>) -> impl Stream<Item = (Event, Resume)> {
         stream::repeat_with(move || {
             read.fetch_add(1, Ordering::SeqCst);
@@ -103,30 +120,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failed_write_is_tried_again_and_nothing_is_lost_or_doubled() {
         let store = StatsStore::failing(0, 7);
-        let events = stream::iter(vec![
-            (Event::default(), Resume::default());
-            2 * PIECES * PIECE + 1
-        ]);
-        consume(events, &store, &CancellationToken::new())
-            .await
-            .unwrap();
-        assert_eq!(
-            store.snapshot().await.unwrap().messages,
-            2 * (PIECES * PIECE) as u64 + 1
-        );
+        let events = vec![(Event::default(), Resume::default()); 2 * PIECES * PIECE + 1];
+        consumed(stream::iter(events), &store, HOUR).await;
+        let counted = store.snapshot().await.unwrap().messages;
+        assert_eq!(counted, 2 * (PIECES * PIECE) as u64 + 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn reading_waits_while_the_store_is_away_and_shutdown_ends_the_waiting() {
         let store = StatsStore::failing(0, u32::MAX);
         let read = Arc::default();
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            sleep(Duration::from_secs(600)).await;
-            shutdown.cancel();
-        };
-        let consumed = consume(endless(Arc::clone(&read)), &store, &shutdown);
-        tokio::join!(consumed, stop).0.unwrap();
+        consumed(endless(Arc::clone(&read)), &store, HOUR).await;
         // The slice that is being written, the one that waits, and a piece for which there is no room.
         let read = read.load(Ordering::SeqCst);
         assert!(read <= PIECE * (2 * PIECES + 1), "{read} read");
@@ -137,13 +141,7 @@ mod tests {
     async fn what_follows_a_slice_given_up_at_shutdown_is_not_written() {
         // The try at once and the one at shutdown fail; the next one would not.
         let store = StatsStore::failing(0, 2);
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            sleep(SHORTEST_WAIT / 2).await;
-            shutdown.cancel();
-        };
-        let consumed = consume(endless(Arc::default()), &store, &shutdown);
-        tokio::join!(consumed, stop).0.unwrap();
+        consumed(endless(Arc::default()), &store, SHORTEST_WAIT / 2).await;
         assert_eq!(store.snapshot().await.unwrap().messages, 0);
     }
 }

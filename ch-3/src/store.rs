@@ -40,15 +40,15 @@ pub struct Failures {
 }
 
 impl StatsStore {
-    /// Opens the store that is configured; waits for one that is not there yet.
+    /// Opens the store that is configured, for the totals of `source`; waits for one that is not there yet.
     ///
     /// # Errors
     /// It did not come within the time that its module states.
-    pub async fn open(config: &config::Store) -> Result<Self> {
+    pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         match config.storage {
             Storage::Memory => Ok(Self::Memory(Arc::default())),
             Storage::Cassandra => Ok(Self::Cassandra(Arc::new(
-                CassandraStats::open(config).await?,
+                CassandraStats::open(config, source).await?,
             ))),
         }
     }

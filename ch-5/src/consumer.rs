@@ -6,7 +6,7 @@ mod group;
 mod kafka_tests;
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,6 @@ use anyhow::Result;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::future::ready;
-use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use tokio::task::spawn_blocking;
 use tokio::task::yield_now;
@@ -132,15 +131,10 @@ async fn consume(
     let skips = LogLimit::<1000>::default();
     let messages = messages.take_until(shutdown.cancelled());
     let mut slices = pin!(messages.ready_chunks(SLICE));
-    let mut known = generation.load(Ordering::SeqCst);
-    let mut taken_over = BTreeSet::new();
+    // The generation in which a partition was loaded last. Before the next one another consumer may have counted it.
+    let mut loaded = HashMap::new();
     while let Some(slice) = slices.next().await {
         let current = generation.load(Ordering::SeqCst);
-        if current != known {
-            // Between two assignments another consumer may have counted, even where a partition came back.
-            taken_over.clear();
-            known = current;
-        }
         let mut shares: BTreeMap<i32, Share> = BTreeMap::new();
         for message in slice {
             let message = message?;
@@ -159,27 +153,22 @@ async fn consume(
                 Err(bad) => {
                     counters.skipped.add();
                     if let Some(withheld) = skips.allows() {
-                        let (topic, error) = (bad.message.topic(), bad.error);
-                        let (partition, offset) = (message.partition, message.offset);
-                        warn!(
-                            topic,
-                            partition, offset, withheld, "cannot decode, skipped: {error:#}"
-                        );
+                        bad.log(withheld);
                     }
                 }
             }
         }
         for (partition, share) in shares {
-            if taken_over.insert(partition) {
+            if loaded.insert(partition, current) != Some(current) {
                 let load = || store.load(partition);
                 let Some(position) = retry::until_shutdown(shutdown, load).await else {
                     return Ok(());
                 };
-                if let Some(again) = counted_again(position, share.first_offset) {
+                let events = doubles(position, share.first_offset);
+                if events > 0 {
                     warn!(
                         partition,
-                        events = again,
-                        "written before and not committed, so these are counted again"
+                        events, "written and not committed, so counted again"
                     );
                 }
             }
@@ -196,14 +185,14 @@ async fn consume(
     Ok(())
 }
 
-/// How many offsets the totals of a partition are ahead of the first message that comes.
-fn counted_again(position: Option<i64>, first_offset: i64) -> Option<i64> {
-    let ahead = position? - first_offset;
-    (ahead > 0).then_some(ahead)
+/// How many of the events that come the totals hold already.
+fn doubles(position: Option<i64>, first_offset: i64) -> i64 {
+    position.map_or(0, |next_offset| (next_offset - first_offset).max(0))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::sync::Arc;
     use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
@@ -213,50 +202,48 @@ mod tests {
     use super::*;
     use crate::retry::SHORTEST_WAIT;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn message(generation: u64, partition: i32, offset: i64) -> Result<Received> {
+        let domain = Some(partition.to_string());
         Ok(Received {
             generation,
             partition,
             offset,
             event: Ok(Event {
-                domain: Some(partition.to_string()),
+                domain,
                 ..Event::default()
             }),
         })
     }
 
-    /// Consumes until `messages` or the `shutdown` ends it, and gives what it committed, in order.
+    /// Consumes until the end of `messages`, or a shutdown after `wait`, and gives what it committed, in order.
     async fn committed(
         messages: impl Stream<Item = Result<Received>>,
         generation: &AtomicU64,
         store: &StatsStore,
-        shutdown: &CancellationToken,
+        wait: Duration,
     ) -> Vec<(i32, i64)> {
         let committed = Mutex::new(Vec::new());
-        let written = |partition, next_offset| {
-            committed.lock().unwrap().push((partition, next_offset));
+        let written = |partition, offset| committed.lock().unwrap().push((partition, offset));
+        let (counters, shutdown) = (Counters::default(), CancellationToken::new());
+        let consumed = consume(messages, generation, written, &counters, store, &shutdown);
+        let stop = async {
+            sleep(wait).await;
+            shutdown.cancel();
         };
-        let counters = Counters::default();
-        consume(messages, generation, written, &counters, store, shutdown)
-            .await
-            .unwrap();
+        tokio::join!(consumed, stop).0.unwrap();
         committed.into_inner().unwrap()
-    }
-
-    async fn cancel_after(wait: Duration, shutdown: &CancellationToken) {
-        sleep(wait).await;
-        shutdown.cancel();
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_load_or_write_is_tried_again_and_nothing_is_lost_or_doubled() {
         let store = StatsStore::failing(5, 7);
         let offsets = 0..2 * SLICE as i64 + 1;
-        let events = stream::iter(offsets.map(|offset| message(0, (offset % 3) as i32, offset)));
-        let shutdown = CancellationToken::new();
-        let committed = committed(events, &AtomicU64::new(0), &store, &shutdown).await;
-        let messages = store.snapshot(1).await.unwrap().messages;
-        assert_eq!(messages, 2 * SLICE as u64 + 1);
+        let messages = stream::iter(offsets.map(|offset| message(0, (offset % 3) as i32, offset)));
+        let committed = committed(messages, &AtomicU64::new(0), &store, HOUR).await;
+        let counted = store.snapshot(1).await.unwrap().messages;
+        assert_eq!(counted, 2 * SLICE as u64 + 1);
         let last = 2 * SLICE as i64;
         let expected = [last - 2, last - 1, last].map(|offset| ((offset % 3) as i32, offset + 1));
         let committed: BTreeMap<i32, i64> = committed.into_iter().collect();
@@ -265,22 +252,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reading_waits_while_the_store_is_away_and_shutdown_ends_the_waiting() {
-        for store in [
-            StatsStore::failing(u32::MAX, 0),
-            StatsStore::failing(0, u32::MAX),
-        ] {
+        for (loads, writes) in [(u32::MAX, 0), (0, u32::MAX)] {
+            let store = StatsStore::failing(loads, writes);
             let read = AtomicUsize::new(0);
             let endless = stream::repeat_with(|| {
                 let offset = read.fetch_add(1, Ordering::SeqCst);
                 message(0, 0, offset as i64)
             });
-            let shutdown = CancellationToken::new();
-            let stop = cancel_after(Duration::from_secs(600), &shutdown);
-            let generation = AtomicU64::new(0);
-            let committed = committed(endless, &generation, &store, &shutdown);
-            assert_eq!(tokio::join!(committed, stop).0, []);
+            let committed = committed(endless, &AtomicU64::new(0), &store, HOUR).await;
             let read = read.load(Ordering::SeqCst);
             assert!(read <= SLICE, "{read} read");
+            assert_eq!(committed, []);
             assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
         }
     }
@@ -288,13 +270,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_follows_a_slice_given_up_at_shutdown_is_not_written() {
         // The try at once and the one at shutdown fail; the next one would not.
-        for store in [StatsStore::failing(2, 0), StatsStore::failing(0, 2)] {
-            let shutdown = CancellationToken::new();
-            let stop = cancel_after(SHORTEST_WAIT / 2, &shutdown);
+        for (loads, writes) in [(2, 0), (0, 2)] {
+            let store = StatsStore::failing(loads, writes);
             let two = stream::iter([message(0, 0, 0), message(0, 1, 0)]).chain(stream::pending());
-            let generation = AtomicU64::new(0);
-            let committed = committed(two, &generation, &store, &shutdown);
-            assert_eq!(tokio::join!(committed, stop).0, []);
+            let committed = committed(two, &AtomicU64::new(0), &store, SHORTEST_WAIT / 2).await;
+            assert_eq!(committed, []);
             assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
         }
     }
@@ -303,53 +283,36 @@ mod tests {
     async fn write_that_hangs_does_not_hold_up_the_shutdown() {
         let shutdown = CancellationToken::new();
         shutdown.cancel();
-        let hanging = std::future::pending();
-        timeout(2 * WRITE_TIMEOUT, in_time(hanging, &shutdown))
-            .await
-            .unwrap()
-            .unwrap();
+        let ended = timeout(2 * WRITE_TIMEOUT, in_time(pending(), &shutdown)).await;
+        ended.unwrap().unwrap();
     }
 
-    /// Slices of messages, each with the generation that the assignment has by then.
-    fn slices<const N: usize>(
-        slices: [(u64, Vec<Result<Received>>); N],
-        generation: &AtomicU64,
-    ) -> impl Stream<Item = Result<Received>> {
-        let one_by_one = stream::iter(slices).then(async |(assigned, messages)| {
+    /// Each slice comes with another generation of the assignment. In the memory store a partition that is loaded begins
+    /// anew.
+    #[tokio::test(start_paused = true)]
+    async fn rebalance_drops_what_was_polled_before_it_and_loads_what_is_read_after_it() {
+        let store = StatsStore::Memory(Arc::default());
+        let generation = AtomicU64::new(0);
+        let slices = [
+            (1, vec![message(1, 0, 0), message(1, 1, 0)]),
+            (1, vec![message(1, 0, 1), message(1, 1, 1)]),
+            (
+                2,
+                vec![message(1, 1, 2), message(2, 1, 1), message(2, 2, 0)],
+            ),
+            (2, vec![message(2, 1, 2), message(2, 2, 1)]),
+            (2, vec![message(2, 1, 3)]),
+        ];
+        let slices = stream::iter(slices).then(async |(assigned, slice)| {
             // Ends the slice before.
             yield_now().await;
             generation.store(assigned, Ordering::SeqCst);
-            stream::iter(messages)
+            stream::iter(slice)
         });
-        one_by_one.flatten()
-    }
-
-    #[tokio::test]
-    async fn what_was_polled_before_a_rebalance_is_dropped_and_counted_when_it_comes_again() {
-        let store = StatsStore::Memory(Arc::default());
-        let generation = AtomicU64::new(1);
-        let again = [(1, 0, 1), (2, 0, 0), (2, 0, 1)].map(|(g, p, o)| message(g, p, o));
-        let messages = [(1, vec![message(1, 0, 0)]), (2, again.into())];
-        let messages = slices(messages, &generation);
-        let committed = committed(messages, &generation, &store, &CancellationToken::new()).await;
-        assert_eq!(committed, [(0, 1), (0, 2)]);
-        assert_eq!(store.snapshot(1).await.unwrap().messages, 2);
-    }
-
-    /// In the memory store a partition that is loaded begins anew.
-    #[tokio::test]
-    async fn rebalance_loads_each_partition_that_is_read_from_then_on_once_and_no_other() {
-        let store = StatsStore::Memory(Arc::default());
-        let generation = AtomicU64::new(1);
-        let messages = [
-            (1, vec![message(1, 0, 0), message(1, 1, 0)]),
-            (1, vec![message(1, 0, 1), message(1, 1, 1)]),
-            (2, vec![message(2, 1, 2), message(2, 2, 0)]),
-            (2, vec![message(2, 1, 3), message(2, 2, 1)]),
-            (2, vec![message(2, 1, 4)]),
-        ];
-        let messages = slices(messages, &generation);
-        committed(messages, &generation, &store, &CancellationToken::new()).await;
+        let committed = committed(slices.flatten(), &generation, &store, HOUR).await;
+        let before = [(0, 1), (1, 1), (0, 2), (1, 2)];
+        let after = [(1, 2), (2, 1), (1, 3), (2, 2), (1, 4)];
+        assert_eq!(committed, [&before[..], &after].concat());
         let counts = [("0", 2), ("1", 3), ("2", 2)];
         let expected = counts.map(|(partition, count)| (partition.to_owned(), count));
         let counted = store.snapshot(1).await.unwrap().by_domain;
@@ -357,10 +320,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_totals_hold_already_is_counted_again() {
-        assert_eq!(counted_again(Some(7), 4), Some(3));
-        assert_eq!(counted_again(Some(7), 7), None);
-        assert_eq!(counted_again(Some(7), 9), None);
-        assert_eq!(counted_again(None, 0), None);
+    fn what_the_totals_hold_already_is_known() {
+        assert_eq!(doubles(Some(7), 4), 3);
+        assert_eq!(doubles(Some(7), 9), 0);
+        assert_eq!(doubles(None, 4), 0);
     }
 }

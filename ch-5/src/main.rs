@@ -29,6 +29,7 @@ mod watch;
 mod wikimedia;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -97,6 +98,7 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     };
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: None,
         broker: broker?,
     };
@@ -128,6 +130,7 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     let auth = Auth::open(&config.auth, store.clone()).await?;
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: Some(store.clone()),
         broker,
     };

@@ -27,8 +27,7 @@ use crate::store::session;
 /// How long `/ready` waits for an answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Which totals these are, in the column `source`, and its only partition.
-const SOURCE: &str = "stream";
+/// The only partition of the stream.
 const PARTITION: i32 = 0;
 
 const COUNT: &str = "count";
@@ -41,6 +40,8 @@ type Row<'a> = (&'a str, i32, &'a str, &'a str, i64);
 
 pub struct CassandraStats {
     session: Session,
+    /// Which totals these are, in the column `source`.
+    source: String,
     select_all: PreparedStatement,
     update_position: PreparedStatement,
     insert_row: PreparedStatement,
@@ -54,15 +55,16 @@ pub struct CassandraStats {
 
 impl CassandraStats {
     /// Connects and creates what is missing; tries for two minutes.
-    pub async fn open(config: &config::Store) -> Result<Self> {
+    pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         let nodes = config.cassandra_nodes.join(",");
         let service = format!("Cassandra at {nodes} (CASSANDRA_NODES)");
-        let store = retry::at_start(&service, || Self::try_open(config)).await?;
-        info!(keyspace = config.cassandra_keyspace, "Cassandra is open");
+        let store = retry::at_start(&service, || Self::try_open(config, source)).await?;
+        let keyspace = &config.cassandra_keyspace;
+        info!(keyspace, source, "Cassandra is open");
         Ok(store)
     }
 
-    async fn try_open(config: &config::Store) -> Result<Self> {
+    async fn try_open(config: &config::Store, source: &str) -> Result<Self> {
         let session = session::open(config).await?;
         let prepare = async |text: &str| {
             let mut statement = session.prepare(text).await?;
@@ -70,8 +72,10 @@ impl CassandraStats {
             anyhow::Ok(statement)
         };
         Ok(Self {
+            source: source.to_owned(),
             select_all: prepare(
-                "SELECT kind, name, value, cursor FROM totals WHERE source = ? AND partition = ?",
+                "SELECT kind, name, value, cursor FROM totals \
+                 WHERE source = ? AND partition = ?",
             )
             .await?,
             update_position: prepare(
@@ -111,8 +115,10 @@ impl CassandraStats {
 
     async fn read(&self) -> Result<(Totals, Option<String>)> {
         let all = self.select_all.clone();
-        let pages = self.session.execute_iter(all, (SOURCE, PARTITION)).await?;
-        let mut rows = pages.rows_stream::<(String, String, i64, Option<String>)>()?;
+        let pages = self.session.execute_iter(all, (&self.source, PARTITION));
+        let mut rows = pages
+            .await?
+            .rows_stream::<(String, String, i64, Option<String>)>()?;
         let mut totals = Totals::default();
         let mut position = None;
         while let Some((kind, name, value, cursor)) = rows.try_next().await? {
@@ -133,8 +139,8 @@ impl CassandraStats {
         let mut totals = self.totals.lock().await;
         let totals = totals.as_mut().context("the totals are not loaded")?;
         let delta = Delta::of(events);
-        let position = (resume.to_string(), SOURCE, PARTITION);
-        let rows = rows(totals, &delta);
+        let position = (resume.to_string(), &self.source, PARTITION);
+        let rows = rows(&self.source, PARTITION, totals, &delta);
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
         batch.append_statement(self.update_position.clone());
@@ -153,7 +159,7 @@ impl CassandraStats {
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let result = self
             .session
-            .execute_unpaged(&self.select_shown, (SOURCE, PARTITION))
+            .execute_unpaged(&self.select_shown, (&self.source, PARTITION))
             .await;
         let result = result
             .context("cannot read the totals")?
@@ -206,8 +212,8 @@ impl CassandraStats {
 }
 
 /// What the rows that `delta` touches will hold.
-fn rows<'a>(totals: &Totals, delta: &'a Delta) -> Vec<Row<'a>> {
-    let row = |kind, name, value: u64| (SOURCE, PARTITION, kind, name, value.cast_signed());
+fn rows<'a>(source: &'a str, partition: i32, totals: &Totals, delta: &'a Delta) -> Vec<Row<'a>> {
+    let row = |kind, name, value: u64| (source, partition, kind, name, value.cast_signed());
     let known = |user: &str| totals.by_user.get(user).copied().unwrap_or_default();
     let new_users = delta.by_user.keys().filter(|user| known(user) == 0).count();
     let distinct_users = (totals.by_user.len() + new_users) as u64;

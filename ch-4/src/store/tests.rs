@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use super::*;
 
+const SOURCE: &str = "stream";
+
 /// A keyspace that no other test and no earlier run has used.
 fn fresh() -> config::Store {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -45,7 +47,7 @@ async fn fill(store: &StatsStore, numbers: std::ops::Range<usize>) {
 }
 
 async fn open(config: &config::Store) -> StatsStore {
-    StatsStore::open(config).await.unwrap()
+    StatsStore::open(config, SOURCE).await.unwrap()
 }
 
 async fn loaded(config: &config::Store) -> StatsStore {
@@ -173,7 +175,7 @@ async fn cassandra_that_does_not_come_is_a_clear_error() {
     let mut config = fresh();
     config.cassandra_nodes = vec![closed.to_string()];
     let started = Instant::now();
-    let opened = StatsStore::open(&config).await;
+    let opened = StatsStore::open(&config, SOURCE).await;
     let error = opened.err().unwrap().to_string();
     let expected = format!("Cassandra at {closed} (CASSANDRA_NODES) could not be used for 120 s");
     assert_eq!(error, expected);

@@ -31,6 +31,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long `/ready` uses that answer.
 const ANSWER_AGE: Duration = Duration::from_millis(500);
 
+/// When it came, and an error where it did not.
+type Answer = (Instant, Result<(), String>);
+
 /// Clones share one client.
 #[derive(Clone)]
 pub struct Broker {
@@ -38,8 +41,8 @@ pub struct Broker {
     /// It is never dropped, because taking a client down can hang while a broker is away.
     client: Arc<ManuallyDrop<BaseProducer<Reason>>>,
     topic: Arc<str>,
-    /// The last answer to `/ready`, and when it came.
-    answer: Arc<tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>>,
+    /// The last one for `/ready`.
+    answer: Arc<tokio::sync::Mutex<Option<Answer>>>,
 }
 
 impl Broker {

@@ -132,6 +132,17 @@ pub struct Undecodable {
     pub error: anyhow::Error,
 }
 
+impl Undecodable {
+    pub fn log(&self, withheld: u64) {
+        let (topic, error) = (self.message.topic(), &self.error);
+        let (partition, offset) = (self.message.partition(), self.message.offset());
+        warn!(
+            topic,
+            partition, offset, withheld, "cannot decode, skipped: {error:#}"
+        );
+    }
+}
+
 impl Group {
     /// Nothing for an error that passes: it has been logged.
     pub fn received(&self, message: KafkaResult<BorrowedMessage>) -> Option<Result<Received>> {

@@ -97,18 +97,12 @@ const GOOD: &str = r#"{"id":"1","domain":"en.wikipedia.org","user":"Alice","bot"
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_are_skipped_and_the_others_counted() {
     let cluster = cluster(2);
-    let good = [GOOD; 10];
-    produce(
-        &cluster,
-        &[&good[..], &["", "{", "null", "\0"], &good[..]].concat(),
-    )
-    .await;
+    let (good, bad) = ([GOOD; 10], ["", "{", "null", "\0"]);
+    produce(&cluster, &[&good[..], &bad, &good].concat()).await;
     let store = StatsStore::Memory(Arc::default());
     run_until(config(&cluster, Storage::Memory), &store, 20).await;
-    assert_eq!(
-        store.snapshot(1).await.unwrap().by_user,
-        [("Alice".to_owned(), 20)]
-    );
+    let by_user = store.snapshot(1).await.unwrap().by_user;
+    assert_eq!(by_user, [("Alice".to_owned(), 20)]);
 }
 
 /// With a store that keeps what it has, a second consumer goes on where the first one ended.
@@ -163,10 +157,8 @@ async fn broker_that_goes_away_and_fails_is_ridden_out() {
     let work = async {
         until_counted(&store, 10).await;
         cluster.broker_down(1).unwrap();
-        until("a broker that is away", async || {
-            broker.ready().await.is_err()
-        })
-        .await;
+        let away = async || broker.ready().await.is_err();
+        until("a broker that is away", away).await;
         cluster.broker_up(1).unwrap();
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
         cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 5]);

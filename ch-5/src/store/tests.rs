@@ -183,12 +183,12 @@ async fn first_users_are_right_whoever_was_among_them_before() {
     let memory = StatsStore::Memory(Arc::default());
     let store = loaded(&config).await;
     for next_offset in 1..60 {
-        let slice: Vec<Event> = (0..300)
-            .map(|_| Event {
-                user: Some(format!("user {}", fastrand::usize(..3000))),
-                ..Event::default()
-            })
-            .collect();
+        let users = (0..300).map(|_| Some(format!("user {}", fastrand::usize(..3000))));
+        let event = |user| Event {
+            user,
+            ..Event::default()
+        };
+        let slice: Vec<Event> = users.map(event).collect();
         memory.record(0, &slice, next_offset).await.unwrap();
         store.record(0, &slice, next_offset).await.unwrap();
         if next_offset == 30 {
@@ -196,10 +196,8 @@ async fn first_users_are_right_whoever_was_among_them_before() {
         }
     }
     for top in [1, 100, 1000] {
-        assert_eq!(
-            store.snapshot(top).await.unwrap(),
-            memory.snapshot(top).await.unwrap()
-        );
+        let expected = memory.snapshot(top).await.unwrap();
+        assert_eq!(store.snapshot(top).await.unwrap(), expected);
     }
     drop_keyspace(&config).await;
 }
