@@ -86,10 +86,9 @@ pub const TABLE: &[Row] = &[
     row("src/consumer/group.rs",         ". . . . N C C ="), // What is assigned, and messages as they come.
     row("src/consumer/kafka_tests.rs",   ". . . . N = C ="),
     row("src/producer.rs",               ". . . . N C C ="),
-    row("src/producer/client.rs",        ". . . . N = C ="), // librdkafka's producers, and their queues.
-    row("src/producer/deliveries.rs",    ". . . . N C C ="), // What became of what was sent.
-    row("src/producer/tracker.rs",       ". . . . N = C ="), // How far everything is acknowledged.
     row("src/producer/tests.rs",         ". . . . N C C ="),
+    row("src/producer/tests/away.rs",    ". . . . N = C ="), // No broker, and the shutdown.
+    row("src/producer/tests/cursors.rs", ". . . . N = C ="),
     row("src/broker.rs",                 ". . . . N = C ="), // Settings of every client, and the log.
     row("src/broker/ready.rs",           ". . . . N = C ="),
     row("src/broker/topics.rs",          ". . . . N = C ="),
