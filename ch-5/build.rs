@@ -1,4 +1,5 @@
-//! Gives `--version` its revision: the variable REVISION where it is set (an image's build has no `.git`), else git's.
+//! Gives `--version` a revision: that of the variable REVISION, which the build of an image sets because it has no `.git`,
+//! or else that of Git.
 
 use std::process::Command;
 

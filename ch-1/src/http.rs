@@ -23,7 +23,7 @@ use tower_http::trace::TraceLayer;
 use tracing::info;
 use tracing::warn;
 
-/// From a request's head to its answer.
+/// The time from the head of a request to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request body, in bytes.
@@ -32,10 +32,10 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// How long open requests have to end once shutdown has begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers `routes` on `address` until shutdown, then lets the requests that have begun end.
+/// Answers `routes` on `address` until shutdown, then waits for the requests that have begun.
 ///
 /// # Errors
-/// The address can't be listened on.
+/// It is not possible to listen on the address.
 pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<()> {
     let listener = TcpListener::bind(address)
         .await
@@ -49,14 +49,14 @@ pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationTo
     }
 }
 
-/// Graceful shutdown waits for every open connection, also for one whose client never finishes its request.
+/// A graceful shutdown waits for every open connection, even if its client never finishes its request.
 async fn drain_timeout(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(DRAIN_TIMEOUT).await;
     warn!(after = ?DRAIN_TIMEOUT, "closing connections that did not end by themselves");
 }
 
-/// Puts the limits around `routes`. The last layer is the outermost: it sees the answers of all the others.
+/// Puts the limits around `routes`. The last layer is the outermost one: it sees the answers of all the others.
 fn app(routes: Router) -> Router {
     routes
         .layer(TimeoutLayer::with_status_code(
@@ -68,7 +68,7 @@ fn app(routes: Router) -> Router {
         .layer(TraceLayer::new_for_http())
 }
 
-/// Errors made by axum and by the layers have a text body or none; they leave as `{"error": "…"}`, headers kept.
+/// An error that axum or a layer made has a text as its body, or nothing. It leaves as `{"error": "…"}`, with its headers.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
     let json = HeaderValue::from_static("application/json");
@@ -106,69 +106,49 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
+    fn refusal(status: StatusCode, reason: &str) -> (StatusCode, Value) {
+        (status, json!({ "error": reason }))
+    }
+
     fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .body(body.into())
-            .unwrap()
+        let request = Request::builder().method(method).uri(path);
+        request.body(body.into()).unwrap()
     }
 
     #[tokio::test]
     async fn unknown_path_is_404_in_json() {
         let got = answer(routes(), request("GET", "/nowhere", "")).await;
-        assert_eq!(
-            got,
-            (StatusCode::NOT_FOUND, json!({ "error": "not found" }))
-        );
+        assert_eq!(got, refusal(StatusCode::NOT_FOUND, "not found"));
     }
 
     #[tokio::test]
     async fn wrong_method_is_405_in_json_and_names_the_right_one() {
-        let response = app(routes())
-            .oneshot(request("DELETE", "/status", ""))
-            .await
-            .unwrap();
+        let delete = || request("DELETE", "/status", "");
+        let response = app(routes()).oneshot(delete()).await.unwrap();
         assert_eq!(response.headers()[header::ALLOW], "GET,HEAD");
-        let got = answer(routes(), request("DELETE", "/status", "")).await;
-        assert_eq!(
-            got,
-            (
-                StatusCode::METHOD_NOT_ALLOWED,
-                json!({ "error": "method not allowed" })
-            )
-        );
+        let got = answer(routes(), delete()).await;
+        let expected = refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        assert_eq!(got, expected);
     }
 
     #[tokio::test]
     async fn body_over_the_limit_is_413_whether_its_length_is_told_or_not() {
         let echo = || Router::new().route("/", post(async |body: String| body));
         let too_long = "x".repeat(BODY_LIMIT + 1);
-        let told = Request::post("/")
-            .header(header::CONTENT_LENGTH, too_long.len())
-            .body(Body::from(too_long.clone()))
-            .unwrap();
-        let expected = (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            json!({ "error": "payload too large" }),
-        );
+        let mut told = request("POST", "/", too_long.clone());
+        let length = too_long.len().into();
+        told.headers_mut().insert(header::CONTENT_LENGTH, length);
+        let expected = refusal(StatusCode::PAYLOAD_TOO_LARGE, "payload too large");
         assert_eq!(answer(echo(), told).await, expected);
-        assert_eq!(
-            answer(echo(), request("POST", "/", too_long)).await,
-            expected
-        );
+        let not_told = request("POST", "/", too_long);
+        assert_eq!(answer(echo(), not_told).await, expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn request_that_takes_too_long_is_408() {
         let routes = Router::new().route("/", get(std::future::pending::<()>));
         let got = answer(routes, request("GET", "/", "")).await;
-        assert_eq!(
-            got,
-            (
-                StatusCode::REQUEST_TIMEOUT,
-                json!({ "error": "request timeout" })
-            )
-        );
+        let expected = refusal(StatusCode::REQUEST_TIMEOUT, "request timeout");
+        assert_eq!(got, expected);
     }
 }

@@ -1,6 +1,6 @@
 //! A server that says it is alive, and stops when it is told to.
 //!
-//! One program, its roles as subcommands; this file names them and wires their parts together.
+//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
 
 mod http;
 mod ops;

@@ -1,5 +1,5 @@
-//! Asks a running instance for its `/status`: the HEALTHCHECK of an image that has no shell. Plain TCP, because an
-//! HTTP client with TLS would want a CA bundle only to start.
+//! The role `healthcheck` asks a running instance for its `/status`. It is the HEALTHCHECK of an image that has no shell.
+//! It uses plain TCP, because an HTTP client with TLS does not even start without CA certificates.
 
 use std::io::Read;
 use std::io::Write;
@@ -17,11 +17,11 @@ use anyhow::ensure;
 
 use crate::config;
 
-/// From connecting to the first line of the answer.
+/// The time for everything, from connecting to the first line of the answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// # Errors
-/// Nobody answers, or the answer is not 200.
+/// There is no answer, or it is not 200.
 pub fn run(config: &config::Healthcheck) -> Result<()> {
     let address = reachable(config.http_addr);
     let status =
@@ -59,7 +59,7 @@ fn status_line(address: SocketAddr, timeout: Duration) -> Result<String> {
     Ok(String::from_utf8_lossy(line).into_owned())
 }
 
-/// A server on all addresses is asked on loopback.
+/// A server that listens on all addresses is asked on the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -95,7 +95,7 @@ mod tests {
         assert!(check_against("SSH-2.0-OpenSSH_9.2\r\n").is_err());
     }
 
-    /// The 64 bytes that are looked at would take more than a second to come, each of them well in time.
+    /// The 64 bytes that are read would take more than a second in all, though each of them comes in time.
     #[test]
     fn answer_that_drips_is_given_up_at_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,6 @@
 //! Watches the RecentChange stream of Wikimedia, and serves its own status.
 //!
-//! One program, its roles as subcommands; this file names them and wires their parts together.
+//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
 
 mod config;
 mod counter;
@@ -36,14 +36,14 @@ struct Cli {
 enum Role {
     /// Serve HTTP (the default role).
     Serve(config::Serve),
-    /// Write the RecentChange stream to stdout, a line an event.
+    /// Write the RecentChange stream to stdout, one line for each event.
     Watch(config::Watch),
     /// Ask a running instance whether it is alive.
     Healthcheck(config::Healthcheck),
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = config::parse();
+    let cli: Cli = config::parse(Some("serve"));
     telemetry::init(&cli.log);
     let result = match cli.role {
         Role::Serve(config) => shutdown::run(|shutdown| serve(config, shutdown)),

@@ -1,5 +1,5 @@
-//! Ends the program on SIGINT or SIGTERM. A role gets a `CancellationToken`, hands clones of it to its parts, and
-//! returns once they have ended; a role that has not returned by the deadline is dropped.
+//! Ends the program on SIGINT or SIGTERM. A role gets a `CancellationToken`, gives clones of it to its parts, and returns
+//! when they have ended. A role that has not returned at the deadline is dropped.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// From the signal to the end of the process. Docker kills 10 s after it has asked, and a second is kept in hand.
+/// The time from the signal to the end of the process. Docker kills it after 10 s; one second is left in reserve.
 const DEADLINE: Duration = Duration::from_secs(9);
 
-/// Runs `role` to its end on a runtime of its own; the token that it is given is cancelled by the first signal.
+/// Runs `role` to its end, on a runtime of its own. The first signal cancels the token that the role gets.
 ///
 /// # Errors
-/// What the role returns, or that it was still running at the deadline.
+/// The error of the role, or that it was still running at the deadline.
 pub fn run<F>(role: impl FnOnce(CancellationToken) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
@@ -28,14 +28,14 @@ where
         let shutdown = cancelled_by_signal()?;
         within_deadline(role(shutdown.clone()), &shutdown).await
     });
-    // Dropping the runtime would wait for its blocking threads without limit.
+    // Just dropping the runtime would wait for its blocking threads, without a limit.
     runtime.shutdown_background();
     result?;
     info!("stopped");
     Ok(())
 }
 
-/// As PID 1 of a container a process has no default action for SIGTERM, so the handlers come before all else.
+/// A process with PID 1, as in a container, ignores SIGTERM if it has no handler. So the handlers are set first.
 fn cancelled_by_signal() -> Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;

@@ -1,20 +1,12 @@
-//! Who may see the statistics: passwords as Argon2id hashes, and tokens for those who gave the right one (HS256,
-//! an hour). http.rs calls `login`, and takes `Claims` as an extractor where a route is guarded.
+//! Who may see the statistics. A user with the right password gets a token, which is signed with HS256 and valid for an
+//! hour. api.rs calls `login`, and a handler that needs a token has `Claims` among its arguments.
 
-use std::io;
-use std::io::Read;
-use std::io::Write;
+mod password;
+
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::anyhow;
-use anyhow::ensure;
-use argon2::Argon2;
-use argon2::PasswordHasher;
-use argon2::PasswordVerifier;
 use axum::extract::FromRef;
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -29,25 +21,18 @@ use jsonwebtoken::encode;
 use jsonwebtoken::get_current_timestamp;
 use serde::Deserialize;
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::auth::password::Passwords;
+pub use crate::auth::password::hash_password;
 use crate::config;
 use crate::error::Error;
 use crate::store::StatsStore;
 
-/// How long a token is good for, in seconds.
+/// How long a token is valid, in seconds.
 const TOKEN_LIFETIME: u64 = 3600;
 
-/// A hash takes 19 MiB and a core for some 20 ms. One thread makes them all, which leaves the other cores to everybody
-/// else and needs that memory once; so many logins may wait for it, and others are sent away.
-const WAITING_LOGINS: usize = 32;
-
-/// When to come back for who is sent away.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// `JWT_SECRET` in `.env.example`. Whoever reads the repository can sign with it.
+/// `JWT_SECRET` in `.env.example`. Everybody who reads the repository can sign with it.
 pub const EXAMPLE_SECRET: &str = "made-up-secret-of-the-example-file-change-it";
 
 /// Clones share keys, users and limits.
@@ -55,25 +40,18 @@ pub const EXAMPLE_SECRET: &str = "made-up-secret-of-the-example-file-change-it";
 pub struct Auth {
     store: StatsStore,
     keys: Arc<Keys>,
-    hasher: mpsc::Sender<Job>,
-}
-
-/// A password to be compared with a hash.
-struct Job {
-    password: String,
-    hash: String,
-    matches: oneshot::Sender<bool>,
+    passwords: Passwords,
 }
 
 struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
-    /// Looked at for users that do not exist, so that they take as long as others.
+    /// It is checked for users that do not exist, so that the answer takes as long as for others.
     dummy_hash: String,
 }
 
-/// What a token says: whose it is, since and until when, in seconds since 1970.
+/// What a token contains: its user, when it was issued and when it expires, in seconds since 1970.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
     pub sub: String,
@@ -82,10 +60,10 @@ pub struct Claims {
 }
 
 impl Auth {
-    /// Keeps the first user in `store`.
+    /// Writes the first user into `store`.
     ///
     /// # Errors
-    /// The store can't be written.
+    /// The store cannot be written.
     pub async fn open(config: &config::Auth, store: StatsStore) -> Result<Self> {
         let hash = config.admin_password_hash.as_str();
         store
@@ -106,26 +84,17 @@ impl Auth {
         Ok(Self {
             store,
             keys: Arc::new(keys),
-            hasher: hasher()?,
+            passwords: Passwords::start()?,
         })
     }
 
-    /// A token for who gives the right password. An unknown user and a wrong password can't be told apart, neither
-    /// by the answer nor by its time.
+    /// Returns a token if the password is right. Neither the answer nor the time that it takes shows whether the user is
+    /// unknown or the password is wrong.
     pub async fn login(&self, username: &str, password: &str) -> Result<String, Error> {
         let known = self.store.password_hash(username).await?;
         let exists = known.is_some();
         let hash = known.unwrap_or_else(|| self.keys.dummy_hash.clone());
-        let (matches, answer) = oneshot::channel();
-        let job = Job {
-            password: password.to_owned(),
-            hash,
-            matches,
-        };
-        self.hasher
-            .try_send(job)
-            .map_err(|_| Error::TooManyRequests(RETRY_AFTER))?;
-        let matches = answer.await.context("the hashing thread ended")?;
+        let matches = self.passwords.matches(password, hash).await?;
         if !(matches && exists) {
             return Err(Error::Unauthorized("wrong username or password"));
         }
@@ -172,43 +141,4 @@ where
             "a valid token is needed, POST /login gives one",
         ))
     }
-}
-
-/// Ends with the last sender.
-fn hasher() -> Result<mpsc::Sender<Job>> {
-    let (sender, mut jobs) = mpsc::channel::<Job>(WAITING_LOGINS);
-    let work = move || {
-        while let Some(job) = jobs.blocking_recv() {
-            let verdict = Argon2::default().verify_password(job.password.as_bytes(), &*job.hash);
-            // Nobody waits any more where the client is gone.
-            let _ = job.matches.send(verdict.is_ok());
-        }
-    };
-    let thread = thread::Builder::new().name("hasher".to_owned()).spawn(work);
-    thread.context("cannot start the hashing thread")?;
-    Ok(sender)
-}
-
-/// The role `hash-password`: reads a password from stdin, prints its hash and nothing else.
-///
-/// # Errors
-/// There is no password, or it can't be hashed.
-pub fn hash_password() -> Result<()> {
-    let mut input = String::new();
-    io::stdin()
-        .read_to_string(&mut input)
-        .context("cannot read the password from stdin")?;
-    let password = input.strip_suffix('\n').unwrap_or(&input);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    ensure!(
-        !password.is_empty(),
-        "no password on stdin; example: printf %s 'my password' | …"
-    );
-    ensure!(
-        !password.contains('\n'),
-        "more than one line on stdin, which of them is the password?"
-    );
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    let hash = hash.map_err(|error| anyhow!("cannot hash: {error}"))?;
-    writeln!(io::stdout(), "{hash}").context("cannot write to stdout")
 }

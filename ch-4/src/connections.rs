@@ -1,5 +1,5 @@
-//! The accept loop: what axum's own leaves open to a client that never ends its request, or opens connections
-//! without end. http.rs hands it the listener.
+//! The loop that accepts connections. Unlike that of axum it has limits for clients that never finish a request, do not
+//! read the answer, or open too many connections. http.rs gives it the listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,30 +26,31 @@ use tower::ServiceExt;
 use tracing::debug;
 use tracing::error;
 
-/// From the first moment of a connection, or the end of its last request, to the end of the next request's head.
+/// The time that a client has for the head of a request, from the beginning of the connection or the end of the request
+/// before.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that has taken nothing of its answer for so long is dropped.
+/// If a client reads nothing of its answer for so long, its connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's head may have so many bytes.
+/// The largest head of a request, in bytes.
 const HEADER_LIMIT: usize = 16 * 1024;
 
-/// At most so many connections are open; others wait in the kernel until one closes.
+/// At most this many connections are open. Others wait in the kernel until one closes.
 const CONNECTION_LIMIT: u64 = 1000;
 
-/// Files that are left for the store, the stream and the logs.
+/// The number of open files that are left for the store, the stream and the logs.
 const OTHER_FILES: u64 = 64;
 
-/// Accept fails when the system is short of files or memory. What helps then is a while.
+/// Accepting fails if the system has no files or memory left. It is tried again after this time.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
-/// Accepts until shutdown, then waits for the requests that have begun.
+/// Accepts connections until shutdown, then waits for the requests that have begun.
 pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationToken) {
     serve_at_most(limit(), listener, app, shutdown).await;
 }
 
-/// `limit` is the number of connections that are open at once.
+/// `limit` is the largest number of connections that are open at once.
 async fn serve_at_most(
     limit: usize,
     listener: TcpListener,
@@ -92,7 +93,7 @@ type Place = tokio::sync::OwnedSemaphorePermit;
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, Place) {
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
-            continue; // Only a closed semaphore refuses, and nothing closes this one.
+            continue; // Only a closed semaphore refuses, and this one is never closed.
         };
         match listener.accept().await {
             Ok((stream, client)) => return (stream, client, place),
@@ -102,7 +103,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// Fewer where the process may not open so many files.
+/// The limit of connections is lower if the process may not open so many files.
 fn limit() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let limit = files.saturating_sub(OTHER_FILES).clamp(1, CONNECTION_LIMIT);

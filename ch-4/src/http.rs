@@ -8,7 +8,6 @@ use anyhow::Context;
 use anyhow::Result;
 use axum::Json;
 use axum::Router;
-use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
@@ -25,29 +24,25 @@ use tower_http::request_id::PropagateRequestIdLayer;
 use tower_http::request_id::SetRequestIdLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
-use tracing::Span;
 use tracing::info;
-use tracing::info_span;
 use tracing::warn;
 
 use crate::connections;
+use crate::request_log;
 
-/// From a request's head to its answer.
+/// The time from the head of a request to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// The longest `X-Request-ID` that is taken, in bytes.
-const REQUEST_ID_LIMIT: usize = 128;
-
 /// How long open requests have to end once shutdown has begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers `routes` on `address` until shutdown, then lets the requests that have begun end.
+/// Answers `routes` on `address` until shutdown, then waits for the requests that have begun.
 ///
 /// # Errors
-/// The address can't be listened on.
+/// It is not possible to listen on the address.
 pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<()> {
     let listener = TcpListener::bind(address)
         .await
@@ -59,14 +54,14 @@ pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationTo
     }
 }
 
-/// Graceful shutdown waits for every open connection, also for one whose client never finishes its request.
+/// A graceful shutdown waits for every open connection, even if its client never finishes its request.
 async fn drain_timeout(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(DRAIN_TIMEOUT).await;
     warn!(after = ?DRAIN_TIMEOUT, "closing connections that did not end by themselves");
 }
 
-/// Puts the limits around `routes`. The last layer is the outermost: it sees the answers of all the others.
+/// Puts the limits around `routes`. The last layer is the outermost one: it sees the answers of all the others.
 pub fn app(routes: Router) -> Router {
     routes
         .layer(TimeoutLayer::with_status_code(
@@ -77,48 +72,17 @@ pub fn app(routes: Router) -> Router {
         .layer(map_response(one_error_shape))
         .layer(
             TraceLayer::new_for_http()
-                .make_span_with(request_span)
+                .make_span_with(request_log::span)
                 .on_request(())
-                .on_response(log_response)
+                .on_response(request_log::answered)
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(map_request(drop_odd_request_id))
+        .layer(map_request(request_log::drop_odd_id))
 }
 
-/// An id that would fill the log, or could not be read there, is replaced by one of ours.
-async fn drop_odd_request_id(mut request: Request) -> Request {
-    let id = request
-        .headers()
-        .get("x-request-id")
-        .map(|id| id.to_str().unwrap_or_default());
-    if id.is_some_and(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
-        request.headers_mut().remove("x-request-id");
-    }
-    request
-}
-
-/// Every log line of a request bears its id, method and path. A probe has no span, and stays out of the log.
-fn request_span(request: &Request) -> Span {
-    let path = request.uri().path();
-    if matches!(path, "/status" | "/ready") {
-        return Span::none();
-    }
-    let id = request
-        .headers()
-        .get("x-request-id")
-        .and_then(|id| id.to_str().ok());
-    info_span!("request", id, method = %request.method(), path)
-}
-
-fn log_response(response: &Response, latency: Duration, span: &Span) {
-    if !span.is_none() {
-        info!(status = response.status().as_u16(), ?latency, "answered");
-    }
-}
-
-/// Errors made by axum and by the layers have a text body or none; they leave as `{"error": "…"}`, headers kept.
+/// An error that axum or a layer made has a text as its body, or nothing. It leaves as `{"error": "…"}`, with its headers.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
     let json = HeaderValue::from_static("application/json");
@@ -156,90 +120,70 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
+    fn refusal(status: StatusCode, reason: &str) -> (StatusCode, Value) {
+        (status, json!({ "error": reason }))
+    }
+
     fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .body(body.into())
-            .unwrap()
+        let request = Request::builder().method(method).uri(path);
+        request.body(body.into()).unwrap()
     }
 
     #[tokio::test]
     async fn unknown_path_is_404_in_json() {
         let got = answer(routes(), request("GET", "/nowhere", "")).await;
-        assert_eq!(
-            got,
-            (StatusCode::NOT_FOUND, json!({ "error": "not found" }))
-        );
+        assert_eq!(got, refusal(StatusCode::NOT_FOUND, "not found"));
     }
 
     #[tokio::test]
     async fn wrong_method_is_405_in_json_and_names_the_right_one() {
-        let response = app(routes())
-            .oneshot(request("DELETE", "/status", ""))
-            .await
-            .unwrap();
+        let delete = || request("DELETE", "/status", "");
+        let response = app(routes()).oneshot(delete()).await.unwrap();
         assert_eq!(response.headers()[header::ALLOW], "GET,HEAD");
-        let got = answer(routes(), request("DELETE", "/status", "")).await;
-        assert_eq!(
-            got,
-            (
-                StatusCode::METHOD_NOT_ALLOWED,
-                json!({ "error": "method not allowed" })
-            )
-        );
+        let got = answer(routes(), delete()).await;
+        let expected = refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        assert_eq!(got, expected);
     }
 
     #[tokio::test]
     async fn body_over_the_limit_is_413_whether_its_length_is_told_or_not() {
         let echo = || Router::new().route("/", post(async |body: String| body));
         let too_long = "x".repeat(BODY_LIMIT + 1);
-        let told = Request::post("/")
-            .header(header::CONTENT_LENGTH, too_long.len())
-            .body(Body::from(too_long.clone()))
-            .unwrap();
-        let expected = (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            json!({ "error": "payload too large" }),
-        );
+        let mut told = request("POST", "/", too_long.clone());
+        let length = too_long.len().into();
+        told.headers_mut().insert(header::CONTENT_LENGTH, length);
+        let expected = refusal(StatusCode::PAYLOAD_TOO_LARGE, "payload too large");
         assert_eq!(answer(echo(), told).await, expected);
-        assert_eq!(
-            answer(echo(), request("POST", "/", too_long)).await,
-            expected
-        );
+        let not_told = request("POST", "/", too_long);
+        assert_eq!(answer(echo(), not_told).await, expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn request_that_takes_too_long_is_408() {
         let routes = Router::new().route("/", get(std::future::pending::<()>));
         let got = answer(routes, request("GET", "/", "")).await;
-        assert_eq!(
-            got,
-            (
-                StatusCode::REQUEST_TIMEOUT,
-                json!({ "error": "request timeout" })
-            )
-        );
+        let expected = refusal(StatusCode::REQUEST_TIMEOUT, "request timeout");
+        assert_eq!(got, expected);
     }
 
     #[tokio::test]
     async fn request_id_is_taken_or_made() {
-        let asked = Request::get("/status")
-            .header("x-request-id", "mine")
-            .body(Body::empty());
-        let response = app(routes()).oneshot(asked.unwrap()).await.unwrap();
-        assert_eq!(response.headers()["x-request-id"], "mine");
-        let response = app(routes())
-            .oneshot(request("GET", "/nowhere", ""))
-            .await
-            .unwrap();
-        assert_eq!(response.headers()["x-request-id"].len(), 36);
+        let answered_id = async |id: Option<&str>| {
+            let mut request = request("GET", "/nowhere", "");
+            if let Some(id) = id {
+                let id = HeaderValue::from_str(id).unwrap();
+                request.headers_mut().insert("x-request-id", id);
+            }
+            let response = app(routes()).oneshot(request).await.unwrap();
+            let id = response.headers()["x-request-id"].to_str();
+            id.unwrap().to_owned()
+        };
+        for good in ["mine", &"x".repeat(128)] {
+            assert_eq!(answered_id(Some(good)).await, good);
+        }
+        assert_eq!(answered_id(None).await.len(), 36);
         for odd in ["", &"x".repeat(129), "é"] {
-            let asked = Request::get("/status")
-                .header("x-request-id", odd)
-                .body(Body::empty());
-            let response = app(routes()).oneshot(asked.unwrap()).await.unwrap();
-            assert_eq!(response.headers()["x-request-id"].len(), 36, "{odd}");
+            assert_eq!(answered_id(Some(odd)).await.len(), 36, "{odd}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Counts the RecentChange stream of Wikimedia, and shows the statistics behind a login.
 //!
-//! One program, its roles as subcommands; this file names them and wires their parts together.
+//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
 
 mod api;
 mod auth;
@@ -15,6 +15,7 @@ mod http;
 mod limit;
 mod log_limit;
 mod ops;
+mod request_log;
 mod resume;
 mod retry;
 mod shutdown;
@@ -24,11 +25,13 @@ mod telemetry;
 mod watch;
 mod wikimedia;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
+use axum::Router;
 use clap::Parser;
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -52,16 +55,16 @@ struct Cli {
 enum Role {
     /// Serve HTTP (the default role).
     Serve(config::Serve),
-    /// Write the RecentChange stream to stdout, a line an event.
+    /// Write the RecentChange stream to stdout, one line for each event.
     Watch(config::Watch),
     /// Ask a running instance whether it is alive.
     Healthcheck(config::Healthcheck),
-    /// Read a password from stdin, print its hash for ADMIN_PASSWORD_HASH.
+    /// Read a password from stdin, and print its hash for ADMIN_PASSWORD_HASH.
     HashPassword,
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = config::parse();
+    let cli: Cli = config::parse(Some("serve"));
     telemetry::init(&cli.log);
     let result = match cli.role {
         Role::Serve(config) => shutdown::run(|shutdown| serve(config, shutdown)),
@@ -93,10 +96,20 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = wikimedia::Counters::default();
-    // On a task of its own, so that a flood of events does not hold up the accepting of connections.
-    let consumer = tokio::spawn(consumer::run(config, counters, store, shutdown.clone()));
-    tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
-        consumer.await.context("the consumer ended")?
-    },)?;
+    let consumer = consumer::run(config, counters, store, shutdown.clone());
+    serve_beside(consumer, http_addr, routes, shutdown).await
+}
+
+/// Serves HTTP until shutdown beside `role`. The role has a task of its own, so that many events at once do not delay the
+/// accepting of connections.
+async fn serve_beside(
+    role: impl Future<Output = Result<()>> + Send + 'static,
+    address: SocketAddr,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let role = tokio::spawn(role);
+    let role = async { role.await.context("the role ended")? };
+    tokio::try_join!(http::serve(address, routes, shutdown), role)?;
     Ok(())
 }

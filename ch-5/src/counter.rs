@@ -1,4 +1,4 @@
-//! A number that only goes up. Those who count and those who show the total share it.
+//! A number that only grows. The part that counts and the part that shows the total share it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +20,7 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Counts a fault, and logs the first of its kind: a broken stream must not flood the log too.
+    /// Counts a fault. Only the first one is logged, so that a broken stream does not flood the log.
     pub fn count(&self, fault: &str) {
         if self.add() == 0 {
             warn!("{fault}; further ones are only counted");

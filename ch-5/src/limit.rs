@@ -1,4 +1,4 @@
-//! The login limit: a token bucket a client. http.rs asks it before a password is looked at.
+//! The limit of logins, with a token bucket for each client. api.rs asks it before a password is checked.
 
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
@@ -11,10 +11,10 @@ use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::clock::DefaultClock;
 
-/// So many logins at once, and then one more each second.
+/// The number of logins that are allowed at once. After that one more is allowed each second.
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
-/// Full buckets are thrown away once there are this many: an attacker must not fill the memory either.
+/// If there are this many buckets, the full ones are removed, so that an attacker cannot fill the memory.
 const BUCKETS: usize = 10_000;
 
 pub struct LoginLimit {
@@ -32,7 +32,7 @@ impl LoginLimit {
     }
 
     /// # Errors
-    /// The client has to wait so long before its next login.
+    /// The time that the client has to wait before its next login.
     pub fn check(&self, client: IpAddr) -> Result<(), Duration> {
         if self.buckets.len() >= BUCKETS {
             self.buckets.retain_recent();
@@ -42,7 +42,7 @@ impl LoginLimit {
     }
 }
 
-/// Who has one IPv6 address has the 2^64 of its network.
+/// A client with one IPv6 address usually has all 2^64 addresses of its network, so the network counts.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),

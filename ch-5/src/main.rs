@@ -1,7 +1,7 @@
 //! Brings the RecentChange stream of Wikimedia to a topic, counts it from there, and shows the statistics behind a
 //! login.
 //!
-//! One program, its roles as subcommands; this file names them and wires their parts together.
+//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
 
 mod api;
 mod auth;
@@ -19,6 +19,7 @@ mod limit;
 mod log_limit;
 mod ops;
 mod producer;
+mod request_log;
 mod resume;
 mod retry;
 mod shutdown;
@@ -28,11 +29,13 @@ mod telemetry;
 mod watch;
 mod wikimedia;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
+use axum::Router;
 use clap::Parser;
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
@@ -60,16 +63,16 @@ enum Role {
     Producer(config::Producer),
     /// Count the events of the topic, and serve the statistics over HTTP.
     Consumer(config::Consumer),
-    /// Write the RecentChange stream to stdout, a line an event.
+    /// Write the RecentChange stream to stdout, one line for each event.
     Watch(config::Watch),
     /// Ask a running instance whether it is alive.
     Healthcheck(config::Healthcheck),
-    /// Read a password from stdin, print its hash for ADMIN_PASSWORD_HASH.
+    /// Read a password from stdin, and print its hash for ADMIN_PASSWORD_HASH.
     HashPassword,
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = config::parse();
+    let cli: Cli = config::parse(None);
     telemetry::init(&cli.log);
     let result = match cli.role {
         Role::Producer(config) => shutdown::run(|shutdown| produce(config, shutdown)),
@@ -105,11 +108,8 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     let routes = ops::routes(ops);
     let http_addr = config.http_addr;
     let counters = producer::Counters::default();
-    let producer = tokio::spawn(producer::run(config, counters, shutdown.clone()));
-    tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
-        producer.await.context("the producer ended")?
-    },)?;
-    Ok(())
+    let producer = producer::run(config, counters, shutdown.clone());
+    serve_beside(producer, http_addr, routes, shutdown).await
 }
 
 async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Result<()> {
@@ -137,11 +137,21 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = consumer::Counters::default();
-    // On a task of its own, so that a flood of events does not hold up the accepting of connections.
-    let consumer = tokio::spawn(consumer::run(config, counters, store, shutdown.clone()));
-    tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
-        consumer.await.context("the consumer ended")?
-    },)?;
+    let consumer = consumer::run(config, counters, store, shutdown.clone());
+    serve_beside(consumer, http_addr, routes, shutdown).await
+}
+
+/// Serves HTTP until shutdown beside `role`. The role has a task of its own, so that many events at once do not delay the
+/// accepting of connections.
+async fn serve_beside(
+    role: impl Future<Output = Result<()>> + Send + 'static,
+    address: SocketAddr,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let role = tokio::spawn(role);
+    let role = async { role.await.context("the role ended")? };
+    tokio::try_join!(http::serve(address, routes, shutdown), role)?;
     Ok(())
 }
 

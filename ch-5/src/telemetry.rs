@@ -1,4 +1,4 @@
-//! Logging: lines on stderr, as text for people or as JSON for machines. Set up by main.rs before all else.
+//! Logging: lines on stderr, as text for people or as JSON for machines. main.rs sets it up first.
 
 use std::io;
 use std::io::IsTerminal;
@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// What is logged, and how.
 #[derive(Args)]
 pub struct Config {
-    /// What is logged: a level, or `target=level` pairs. Example: info,tower_http=debug
+    /// What is logged: a level, or pairs of `target=level`. Example: info,tower_http=debug
     #[arg(long, env, default_value = "info", global = true)]
     rust_log: Targets,
 
@@ -25,17 +25,17 @@ pub struct Config {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// A line for people, coloured on a terminal.
+    /// Lines for people, coloured on a terminal.
     Text,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
 }
 
-/// Sends every log line of this process to stderr; stdout belongs to what a role prints.
+/// Sends every log line of this process to stderr. What a role prints goes to stdout.
 pub fn init(config: &Config) {
     let lines = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
-        // A closed stderr must not end the program, and reporting it there would.
+        // If stderr is closed, a report about that on stderr would end the program.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     let lines = match config.log_format {

@@ -1,4 +1,4 @@
-//! The role `watch`: the stream on stdout, a line an event.
+//! The role `watch` writes the stream to stdout, one line for each event.
 
 use std::io;
 use std::io::ErrorKind;
@@ -18,10 +18,11 @@ use crate::resume::Resume;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
 
-/// Events written at once, where so many are there already.
+/// At most this many events are written at once, fewer if fewer have arrived.
 const SLICE: usize = 500;
 
-/// Writes events until the limit, the shutdown or the end of whoever reads stdout, then says on stderr how to go on.
+/// Writes events until the limit is reached, the shutdown begins or nobody reads stdout any more. Then it shows on stderr
+/// how to continue.
 pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<()> {
     let counters = Counters::default();
     let mut resume = config.resume.unwrap_or_default();
@@ -29,7 +30,7 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
         .take_until(shutdown.cancelled())
         .take(config.limit.unwrap_or(usize::MAX));
     let mut slices = pin!(events.ready_chunks(SLICE));
-    // Tokio's stdout is written by a thread of its own, so that a reader that does not read can't hold up the shutdown.
+    // Tokio writes stdout on a thread of its own, so the shutdown need not wait for a slow reader.
     let mut stdout = tokio::io::stdout();
     while let Some(slice) = slices.next().await {
         let lines: String = slice.iter().map(|(event, _)| line(event)).collect();
@@ -55,7 +56,7 @@ async fn write(stdout: &mut Stdout, lines: &str) -> io::Result<()> {
     stdout.flush().await
 }
 
-/// Nothing can be done about a closed stderr.
+/// If stderr is closed, nothing can be done about it.
 fn report(counters: &Counters, resume: &Resume) {
     let _ = writeln!(io::stderr(), "{counters}");
     if resume.last_event_id.is_some() {
@@ -63,7 +64,7 @@ fn report(counters: &Counters, resume: &Resume) {
     }
 }
 
-/// Time, domain, user, `bot` or `human`, title, separated by tabs; `-` stands for what the event does not have.
+/// Time, domain, user, `bot` or `human`, and title, separated by tabs. A `-` stands for what the event does not have.
 fn line(event: &Event) -> String {
     let kind = if event.bot { "bot" } else { "human" };
     let [time, domain, user, title] = [&event.time, &event.domain, &event.user, &event.title]
@@ -71,7 +72,7 @@ fn line(event: &Event) -> String {
     format!("{time}\t{domain}\t{user}\t{kind}\t{title}\n")
 }
 
-/// Control characters could end the line early, or move the cursor of the terminal that shows it.
+/// Replaces control characters, which could end the line or move the cursor of a terminal.
 fn printable(text: Option<&str>) -> String {
     text.unwrap_or("-").replace(char::is_control, "\u{FFFD}")
 }

@@ -1,23 +1,19 @@
-//! The RecentChange stream of Wikimedia as a `Stream` of events that does not end: it connects, reads on after a
-//! dropped connection where it stopped, and passes over what is no event. The role that reads it calls `events`.
+//! The RecentChange stream of Wikimedia as a `Stream` of events that does not end. After a lost connection it connects
+//! again and continues where it stopped. What is not an event is skipped. The role that reads the stream calls `events`.
 
 mod counters;
 mod guard;
 mod parse;
+mod response;
 #[cfg(test)]
 mod tests;
 
-use std::pin::Pin;
-use std::pin::pin;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 use eventsource_stream::Event as Frame;
-use eventsource_stream::EventStream;
-use eventsource_stream::EventStreamError;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -27,7 +23,6 @@ use reqwest::StatusCode;
 use reqwest::Url;
 use reqwest::header;
 use reqwest::header::HeaderValue;
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::error;
 use tracing::info;
@@ -38,32 +33,29 @@ use crate::event::Event;
 use crate::resume::Place;
 use crate::resume::Resume;
 pub use crate::wikimedia::counters::Counters;
-use crate::wikimedia::guard::Guard;
 use crate::wikimedia::parse::Parsed;
 use crate::wikimedia::parse::parse;
+use crate::wikimedia::response::Frames;
+use crate::wikimedia::response::cause;
+use crate::wikimedia::response::frames;
+use crate::wikimedia::response::is_event_stream;
+use crate::wikimedia::response::retry_after;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The real stream has dozens of events a second: after this long without a byte the connection is taken for dead.
-/// There is no limit to how long it may last.
+/// The real stream has dozens of events a second, so a connection without a byte for this long is dead. How long a
+/// connection lasts is not limited.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The first wait before a reconnect; it doubles with each attempt that brought no event.
+/// The first wait before a reconnect. It doubles with each attempt that brought no event.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Frames are handed from task to task in slices of what has arrived, and so many slices may wait. Smaller ones cost
-/// more waking than they save waiting.
-const SLICE: usize = 64;
-const QUEUE: usize = 4;
-
-/// The longest `Retry-After` that is believed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// Events from `resume` on, each with the place after it; with the default `Resume`, from now on.
+/// The events that follow `resume`, each with the place after it. With the default `Resume` they begin now.
 ///
 /// # Errors
-/// The HTTP client can't be made, for want of CA certificates. What befalls a connection is logged and ridden out.
+/// The HTTP client cannot be made because there are no CA certificates. A connection that fails is no error: it is
+/// logged, and made again.
 pub fn events(
     config: &config::Stream,
     resume: Resume,
@@ -88,8 +80,6 @@ pub fn events(
         Some((next, reader))
     }))
 }
-
-type Frames = Pin<Box<dyn Stream<Item = Result<Frame, EventStreamError<reqwest::Error>>> + Send>>;
 
 struct Reader {
     client: Client,
@@ -122,7 +112,7 @@ impl Reader {
         }
     }
 
-    /// An event that has not been read before, or nothing.
+    /// The event of a frame, unless there is none or it has been read before.
     fn read(&mut self, frame: &Frame) -> Option<Event> {
         if frame.event == "error" {
             self.counters
@@ -204,14 +194,14 @@ impl Reader {
                 "the stream refuses this client (403): set USER_AGENT to a name, a version and a contact"
             );
         } else {
-            // Never sooner than it would by itself: 0 would make it ask without pause.
+            // Not sooner than without the header: with a `Retry-After` of 0 it would ask again and again at once.
             wait = retry_after(response).map_or(wait, |asked| asked.max(wait));
             warn!(?wait, %status, "no event stream from {}", self.url);
         }
         wait
     }
 
-    /// Doubles with every attempt, and is spread so that many clients do not come back at once.
+    /// The wait doubles with every attempt. It is random within limits, so that many clients do not come back at once.
     fn back_off(&mut self) -> Duration {
         let doubled = SHORTEST_WAIT.saturating_mul(1 << self.barren_attempts.min(16));
         self.barren_attempts += 1;
@@ -221,60 +211,7 @@ impl Reader {
     }
 }
 
-/// With what lies behind it, which is what tells: a timeout, a reset, a broken chunk.
-fn cause(error: EventStreamError<reqwest::Error>) -> String {
-    match error {
-        EventStreamError::Transport(error) => format!("{:#}", anyhow!(error)),
-        error => error.to_string(),
-    }
-}
-
-/// Enough to see what it is.
+/// The beginning, which is enough to see what it is.
 fn excerpt(data: &str) -> &str {
     &data[..data.floor_char_boundary(200)]
-}
-
-fn is_event_stream(response: &Response) -> bool {
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default();
-    response.status() == StatusCode::OK
-        && media_type.trim().eq_ignore_ascii_case("text/event-stream")
-}
-
-/// The frames of a connection. A task of its own reads them on one core, while another deals with those before.
-fn frames(response: Response, counters: Counters) -> Frames {
-    let mut guard = Guard::new(counters);
-    let pieces = response.bytes_stream().flat_map(move |chunk| {
-        let pieces = match chunk {
-            Ok(chunk) => guard.push(&chunk).into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error)],
-        };
-        stream::iter(pieces)
-    });
-    let (sender, mut receiver) = mpsc::channel(QUEUE);
-    tokio::spawn(async move {
-        let mut slices = pin!(EventStream::new(pieces).ready_chunks(SLICE));
-        while let Some(slice) = slices.next().await {
-            if sender.send(slice).await.is_err() {
-                return;
-            }
-        }
-    });
-    Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context)).flat_map(stream::iter))
-}
-
-/// Seconds or a date; anything else reads as absent.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds = text.parse().map(Duration::from_secs);
-    let until = || {
-        httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .ok()
-    };
-    Some(seconds.ok().or_else(until)?.min(LONGEST_RETRY_AFTER))
 }

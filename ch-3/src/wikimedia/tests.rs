@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;

@@ -1,10 +1,10 @@
-//! What the reader of the stream counts: shown by `watch` at its end, and there for whoever exports metrics.
+//! What the reader of the stream counts. Who reads the stream shows the totals at the end.
 
 use std::fmt;
 
 use crate::counter::Counter;
 
-/// What has been read and what was passed over. Clones count together.
+/// What has been read, and what was skipped. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     pub events: Counter,
@@ -20,25 +20,18 @@ pub struct Counters {
 
 impl fmt::Display for Counters {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [events, canaries, doubles] =
-            [&self.events, &self.canaries, &self.doubles].map(Counter::total);
-        write!(
-            formatter,
-            "events {events}, canaries {canaries}, doubles {doubles}"
-        )?;
-        write!(
-            formatter,
-            ", rejected {}, oversize {}",
-            self.rejected.total(),
-            self.oversize.total()
-        )?;
-        write!(formatter, ", invalid UTF-8 {}", self.invalid_utf8.total())?;
-        write!(
-            formatter,
-            ", byte order marks {}",
-            self.byte_order_marks.total()
-        )?;
-        write!(formatter, ", error events {}", self.error_events.total())?;
-        write!(formatter, ", reconnects {}", self.reconnects.total())
+        let counters = [
+            ("events", &self.events),
+            ("canaries", &self.canaries),
+            ("doubles", &self.doubles),
+            ("rejected", &self.rejected),
+            ("oversize", &self.oversize),
+            ("invalid UTF-8", &self.invalid_utf8),
+            ("byte order marks", &self.byte_order_marks),
+            ("error events", &self.error_events),
+            ("reconnects", &self.reconnects),
+        ];
+        let totals = counters.map(|(name, counter)| format!("{name} {}", counter.total()));
+        formatter.write_str(&totals.join(", "))
     }
 }

@@ -56,23 +56,34 @@ pub const TABLE: &[Row] = &[
     row("src/http.rs",                   "N = C = = = = ="), // Serving, and the layers around every route.
     row("src/ops.rs",                    "N = C = C C C ="), // What operators ask: /status, /ready, later /metrics.
     row("src/error.rs",                  ". . N = = = = ="), // The one error, and how it leaves.
+    row("src/request_log.rs",            ". . N = = = = ="), // Which requests are logged, and how.
     row("src/shutdown.rs",               "N = = = = = = ="),
     row("src/telemetry.rs",              "N = = = = = = ="),
     row("build.rs",                      ". N = = = C = ="), // The revision; later the protobuf code too.
-    row("src/config.rs",                 ". N C = C C C ="),
+    row("src/config.rs",                 ". N C = C C C ="), // The structs, one for each role.
+    row("src/config/values.rs",          ". N C = C C C ="), // Parsers of values.
+    row("src/config/read.rs",            ". N = = = = = ="), // Command line and environment, help, errors.
+    row("src/config/file.rs",            ". N = = = = = ="), // The file .env, or what CONFIG_FILE names.
+    row("src/config/tests.rs",           ". N C = C C C ="),
     row("src/healthcheck.rs",            ". N = = = = = ="),
     row("src/watch.rs",                  ". N = = = = = ="),
     row("src/resume.rs",                 ". N = = = = = ="), // Where to go on in the stream.
+    row("src/resume/tests.rs",           ". N = = = = = ="),
     row("src/counter.rs",                ". N = = = = = ="),
     row("src/wikimedia.rs",              ". N = = = = = ="),
     row("src/wikimedia/counters.rs",     ". N = = = = = ="),
     row("src/wikimedia/guard.rs",        ". N = = = = = ="), // Before the parser: sizes, UTF-8, line ends.
+    row("src/wikimedia/guard/tests.rs",  ". N = = = = = ="),
     row("src/wikimedia/parse.rs",        ". N = = = = = ="),
+    row("src/wikimedia/parse/tests.rs",  ". N = = = = = ="),
+    row("src/wikimedia/response.rs",     ". N = = = = = ="), // What the server answers, and the frames in it.
     row("src/wikimedia/tests.rs",        ". N = = = = = ="),
     row("src/event.rs",                  ". N = = C C = ="),
     row("src/api.rs",                    ". . N = C = = ="), // What users ask: /login, /stats.
+    row("src/api/tests.rs",              ". . N = C = = ="),
     row("src/connections.rs",            ". . N = = = = ="), // The accept loop.
-    row("src/auth.rs",                   ". . N = = = = ="),
+    row("src/auth.rs",                   ". . N = = = = ="), // Tokens.
+    row("src/auth/password.rs",          ". . N = = = = ="),
     row("src/limit.rs",                  ". . N = = = = ="),
     row("src/log_limit.rs",              ". . N = = = = ="),
     row("src/stats.rs",                  ". . N = C = C ="),

@@ -1,0 +1,136 @@
+//! Each bad value is refused in one line that names its variable.
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::Cli;
+use crate::Role;
+use crate::auth::EXAMPLE_SECRET;
+
+/// A variable as an option of the command line.
+fn option(variable: &str, value: &str) -> String {
+    format!("--{}={value}", variable.to_lowercase().replace('_', "-"))
+}
+
+fn refusal(role: &str, variable: &str, value: &str) -> String {
+    let arguments = ["program", role, &option(variable, value)];
+    let parsed = read::parse_from::<Cli>(arguments.map(Into::into).to_vec(), None);
+    let message = parsed.err().expect(value).to_string();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+#[test]
+fn command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_variable_has_an_example() {
+    let command = Cli::command();
+    for argument in read::all_arguments(&command) {
+        let help = argument.get_help().unwrap_or_default().to_string();
+        let has_example = help.contains("Example: ");
+        assert!(has_example || argument.get_env().is_none(), "{argument}");
+    }
+}
+
+#[test]
+fn bad_value_is_refused_by_name() {
+    for (role, variable, values) in [
+        ("serve", "HTTP_ADDR", &["", "localhost", "127.0.0.1"][..]),
+        (
+            "watch",
+            "WIKIPEDIA_STREAM_URL",
+            &["", "example.org", "ftp://example.org"],
+        ),
+        ("watch", "USER_AGENT", &["", " ", "a\nb"]),
+        ("serve", "STORAGE", &["", "disk"]),
+        (
+            "serve",
+            "CASSANDRA_NODES",
+            &["", "localhost", ":9042", "localhost:", "localhost:99999"],
+        ),
+        (
+            "serve",
+            "CASSANDRA_KEYSPACE",
+            &["", "2a", "_a", "A", "a-b", "a; DROP KEYSPACE b"],
+        ),
+        ("serve", "CASSANDRA_REPLICATION", &["", "0", "many"]),
+        ("serve", "ADMIN_USERNAME", &[""]),
+    ] {
+        for value in values {
+            let message = refusal(role, variable, value);
+            let expected = format!("error: {variable} {value:?}: ");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+}
+
+#[test]
+fn keyspace_has_at_most_48_characters() {
+    values::keyspace(&"a".repeat(48)).unwrap();
+    values::keyspace(&"a".repeat(49)).unwrap_err();
+}
+
+#[test]
+fn bad_secret_is_refused_by_name_and_not_shown() {
+    for (role, variable, values) in [
+        (
+            "serve",
+            "JWT_SECRET",
+            &["", "hunter2", "hunter2hunter2hunter2hunter2hun"][..],
+        ),
+        (
+            "serve",
+            "ADMIN_PASSWORD_HASH",
+            &[
+                "",
+                "hunter2",
+                "$argon2id$v=19$hunter2",
+                "$argon2id$v=19$m=19456,t=2,p=1$hunter2hunter2hunter2",
+                "$argon2id$v=16$m=19456,t=2,p=1$c2FsdHNhbHQ$hunter2hunter2hunter2",
+                "$argon2i$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$hunter2hunter2hunter2",
+                "$argon2id$v=19$m=4000000,t=2,p=1$c2FsdHNhbHQ$hunter2hunter2hunter2",
+                "$argon2id$v=19$m=19456,t=4000000,p=1$c2FsdHNhbHQ$hunter2hunter2hunter2",
+            ],
+        ),
+    ] {
+        for value in values {
+            let message = refusal(role, variable, value);
+            assert!(
+                message.starts_with(&format!("error: {variable}: ")),
+                "{message}"
+            );
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}
+
+/// A role with those variables of the example file that it knows.
+fn of_example_file(role: &str) -> Role {
+    let command = Cli::command();
+    let known = read::all_arguments(command.find_subcommand(role).unwrap())
+        .chain(command.get_arguments())
+        .filter_map(|argument| argument.get_env());
+    let known: Vec<_> = known.collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example");
+    let variables = dotenvy::from_path_iter(path).unwrap().map(Result::unwrap);
+    let options = variables
+        .filter(|(name, _)| known.contains(&name.as_ref()))
+        .map(|(name, value)| option(&name, &value));
+    let arguments = ["program", role]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(options);
+    let cli = read::parse_from::<Cli>(arguments.map(Into::into).collect(), None);
+    cli.unwrap().role
+}
+
+#[test]
+fn example_file_is_a_configuration() {
+    let Role::Serve(serve) = of_example_file("serve") else {
+        panic!("another role")
+    };
+    assert_eq!(serve.auth.jwt_secret, EXAMPLE_SECRET);
+}

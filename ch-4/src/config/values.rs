@@ -1,0 +1,81 @@
+//! What a value must look like. config.rs names a parser for each field that needs more than its type says.
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use argon2::Params;
+use argon2::password_hash::phc::PasswordHash;
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+
+/// What checking a password may cost: memory in KiB, and passes over it.
+const MEMORY_LIMIT: u32 = 256 * 1024;
+const PASSES_LIMIT: u32 = 16;
+
+pub fn http_url(text: &str) -> Result<Url> {
+    let url = Url::parse(text)?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https"),
+        "not a URL that begins with http:// or https://"
+    );
+    Ok(url)
+}
+
+pub fn header_value(text: &str) -> Result<HeaderValue> {
+    ensure!(!text.trim().is_empty(), "empty");
+    let value = HeaderValue::from_str(text);
+    value.context("contains characters that a header must not contain")
+}
+
+/// RFC 7518, section 3.2: a key for HS256 has at least as many bits as the hash.
+pub fn secret(text: &str) -> Result<String> {
+    let length = text.len();
+    ensure!(length >= 32, "{length} bytes, at least 32 are needed");
+    Ok(text.to_owned())
+}
+
+pub fn not_empty(text: &str) -> Result<String> {
+    ensure!(!text.is_empty(), "empty");
+    Ok(text.to_owned())
+}
+
+/// No error shows the text, which may be a password.
+pub fn password_hash(text: &str) -> Result<String> {
+    let Ok(hash) = PasswordHash::new(text) else {
+        bail!("not a hash in PHC form ($argon2id$…); without single quotes $ is expanded");
+    };
+    let whole = hash.version == Some(19) && hash.hash.is_some();
+    ensure!(
+        hash.algorithm.as_str() == "argon2id" && whole,
+        "not a whole argon2id hash of version 19"
+    );
+    let affordable = Params::try_from(&hash)
+        .is_ok_and(|cost| cost.m_cost() <= MEMORY_LIMIT && cost.t_cost() <= PASSES_LIMIT);
+    ensure!(
+        affordable,
+        "not a hash that can be checked here, its m, t or p is out of bounds"
+    );
+    Ok(text.to_owned())
+}
+
+pub fn node(text: &str) -> Result<String> {
+    let text = text.trim();
+    let is_node = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    ensure!(is_node, "not host:port");
+    Ok(text.to_owned())
+}
+
+/// The name becomes a part of statements, because Cassandra takes no parameter there.
+pub fn keyspace(text: &str) -> Result<String> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    ensure!(
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(legal)
+            && text.len() <= 48,
+        "not a lower-case letter and up to 47 letters, digits or _"
+    );
+    Ok(text.to_owned())
+}

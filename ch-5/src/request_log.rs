@@ -1,0 +1,39 @@
+//! Which requests are logged, and how. http.rs puts these functions into the layers around every route.
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::Response;
+use tracing::Span;
+use tracing::info;
+use tracing::info_span;
+
+/// A longer `X-Request-ID` is replaced. In bytes.
+const ID_LIMIT: usize = 128;
+
+/// Removes an id that would fill the log or cannot be read there, so that the request gets one of ours.
+pub async fn drop_odd_id(mut request: Request) -> Request {
+    let id = request.headers().get("x-request-id");
+    let id = id.map(|id| id.to_str().unwrap_or_default());
+    if id.is_some_and(|id| id.is_empty() || id.len() > ID_LIMIT) {
+        request.headers_mut().remove("x-request-id");
+    }
+    request
+}
+
+/// Each log line of a request contains its id, method and path. Probes have no span, and are not logged.
+pub fn span(request: &Request) -> Span {
+    let path = request.uri().path();
+    if matches!(path, "/status" | "/ready") {
+        return Span::none();
+    }
+    let id = request.headers().get("x-request-id");
+    let id = id.and_then(|id| id.to_str().ok());
+    info_span!("request", id, method = %request.method(), path)
+}
+
+pub fn answered(response: &Response, latency: Duration, span: &Span) {
+    if !span.is_none() {
+        info!(status = response.status().as_u16(), ?latency, "answered");
+    }
+}
