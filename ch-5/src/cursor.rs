@@ -13,7 +13,10 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::FutureProducer;
+use rdkafka::producer::FutureRecord;
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::util::Timeout;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::info;
@@ -24,7 +27,7 @@ use crate::broker::plain;
 use crate::config;
 use crate::resume::Resume;
 
-pub const PARTITION: i32 = 0;
+const PARTITION: i32 = 0;
 
 /// How long the reading may take; beginning without the place would lose events.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,6 +37,29 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So many messages at the end are looked at first, and all others only where the key is not among them.
 const TAIL: i64 = 100;
+
+/// Writes `place`, and returns when it is acknowledged. Before the stream's first `id:` there is no place to go on from.
+///
+/// # Errors
+/// What librdkafka has given up.
+pub async fn write(
+    client: &FutureProducer<Log>,
+    config: &config::Producer,
+    place: &Resume,
+) -> Result<()> {
+    if place.last_event_id.is_none() {
+        return Ok(());
+    }
+    let (topic, value) = (config.cursor_topic(), place.to_string());
+    let record = FutureRecord::to(&topic)
+        .partition(PARTITION)
+        .key(&config.broker.wikipedia_topic)
+        .payload(&value);
+    match client.send(record, Timeout::Never).await {
+        Ok(_) => Ok(()),
+        Err((error, _)) => Err(plain(error).context("cannot write the cursor")),
+    }
+}
 
 /// The place that the producer of `config.broker.wikipedia_topic` has written last; the default one where there is
 /// none.

@@ -21,6 +21,7 @@ mod ops;
 mod producer;
 mod request_log;
 mod resume;
+mod retry;
 mod shutdown;
 mod stats;
 mod store;
@@ -30,6 +31,7 @@ mod wikimedia;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -39,8 +41,8 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::broker::Broker;
-use crate::broker::Topic;
+use crate::broker::ready::Broker;
+use crate::broker::topics::Topic;
 use crate::ops::Ops;
 use crate::store::StatsStore;
 
@@ -99,6 +101,7 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     };
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: None,
         broker: broker?,
     };
@@ -127,6 +130,7 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     let auth = Auth::open(&config.auth, store.clone()).await?;
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: Some(store.clone()),
         broker,
     };

@@ -1,12 +1,11 @@
-//! The role `producer`: reads the stream, writes each event to the topic, and keeps its place in the stream behind
-//! which everything is acknowledged. A full queue slows the reading; nothing is dropped.
+//! The role `producer`: reads the stream, writes each event to the topic, and keeps the place in the stream up to which
+//! everything is acknowledged. While the broker is away a bounded queue fills, and then reading waits; nothing is
+//! dropped.
 
-mod client;
-mod deliveries;
 #[cfg(test)]
 mod tests;
-mod tracker;
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,38 +13,44 @@ use std::time::Duration;
 use anyhow::Result;
 use futures_util::Stream;
 use futures_util::StreamExt;
-use rdkafka::Message;
 use rdkafka::error::KafkaError;
+use rdkafka::message::Header;
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::DeliveryFuture;
+use rdkafka::producer::FutureProducer;
+use rdkafka::producer::FutureRecord;
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::OnceCell;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::MissedTickBehavior;
-use tokio::time::interval;
+use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio::time::timeout;
+use tokio::try_join;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
+use crate::broker;
+use crate::broker::Log;
 use crate::broker::plain;
 use crate::config;
 use crate::counter::Counter;
 use crate::cursor;
+use crate::event;
 use crate::event::Event;
-use crate::producer::client::Client;
-use crate::producer::client::client;
-use crate::producer::client::enqueue;
-use crate::producer::client::headers;
-use crate::producer::deliveries::CURSOR;
-use crate::producer::deliveries::Deliveries;
 use crate::resume::Resume;
 use crate::wikimedia;
 
-/// Events sent at once, where so many have arrived.
-const SLICE: usize = 500;
+/// At most so many events wait while others are on their way; together they are the next slice. With a full queue
+/// reading waits.
+const SLICE: usize = 20_000;
 
-/// Events sent and not acknowledged yet; with so many, reading waits.
-const IN_FLIGHT_LIMIT: usize = 20_000;
+/// At most so many bytes of events have been read and are not acknowledged. 40,000 usual events have 10 MB.
+const BYTES: usize = 16 * 1024 * 1024;
 
 /// How often the cursor is written.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,241 +78,293 @@ pub async fn run(
     counters: Counters,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let Some(resume) = shutdown.run_until_cancelled(cursor::read(&config)).await else {
-        return Ok(());
-    };
-    let resume = resume?;
-    let events = wikimedia::events(&config.stream, resume.clone(), counters.stream.clone())?;
-    let result = produce(events, &resume, &config, &counters, &shutdown).await;
+    let writer = Writer::new(&config, &counters)?;
+    let written = read_and_write(&writer, &shutdown).await;
     info!("reading ended: {}", counters.stream);
-    result
-}
-
-async fn produce(
-    events: impl Stream<Item = (Event, Resume)>,
-    resume: &Resume,
-    config: &config::Producer,
-    counters: &Counters,
-    shutdown: &CancellationToken,
-) -> Result<()> {
-    let mut sender = Sender::new(config, resume, counters)?;
-    let mut sent = sender.send_all(events, shutdown).await;
-    if sent.is_ok() {
-        sent = sender.finish().await;
-    }
     info!(
         acknowledged = counters.acknowledged.total(),
         refused = counters.refused.total(),
         "writing ended"
     );
-    // Taking librdkafka down blocks, and can hang while the broker is away.
-    _ = timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(sender))).await;
-    sent
+    writer.close().await;
+    written
 }
 
-struct Sender {
-    topic: String,
-    cursor_topic: String,
-    /// Whether there is a cursor.
-    begun: bool,
-    broker: config::Broker,
-    deliveries: Arc<Deliveries>,
+async fn read_and_write(writer: &Writer<'_>, shutdown: &CancellationToken) -> Result<()> {
+    let reading = cursor::read(writer.config);
+    let Some(resume) = shutdown.run_until_cancelled(reading).await else {
+        return Ok(());
+    };
+    let resume = resume?;
+    let counters = writer.counters.stream.clone();
+    let events = wikimedia::events(&writer.config.stream, resume.clone(), counters)?;
+    produce(events, resume, writer, shutdown).await
+}
+
+/// Reading has a task of its own: it goes on while a slice is on its way, and the next slice is what came meanwhile.
+async fn produce(
+    events: impl Stream<Item = (Event, Resume)> + Send + 'static,
+    resume: Resume,
+    writer: &Writer<'_>,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let mut place = resume;
+    let (sender, mut records) = mpsc::channel(SLICE);
+    let events = events.take_until(shutdown.clone().cancelled_owned());
+    let reading = tokio::spawn(read(events, sender));
+    let overdue = async {
+        shutdown.cancelled().await;
+        sleep(FLUSH_TIMEOUT).await;
+    };
+    tokio::select! {
+        written = write_all(&mut records, &mut place, writer) => written?,
+        () = overdue => warn!("not acknowledged in time, to be read again"),
+    }
+    drop(records);
+    reading.await??;
+    let Ok(written) = timeout(CURSOR_TIMEOUT, writer.write_cursor(&place)).await else {
+        warn!("the cursor stays where it was: not acknowledged in time");
+        return Ok(());
+    };
+    written
+}
+
+/// An event as it is sent.
+struct Record {
+    payload: Vec<u8>,
+    user: Option<String>,
+    id: Option<String>,
+    /// After it.
+    place: Resume,
+    /// Given back with the record.
+    _bytes: OwnedSemaphorePermit,
+}
+
+async fn read(
+    events: impl Stream<Item = (Event, Resume)>,
+    sender: mpsc::Sender<Record>,
+) -> Result<()> {
+    let bytes = Arc::new(Semaphore::new(BYTES));
+    let mut events = pin!(events);
+    while let Some((event, place)) = events.next().await {
+        let mut payload = Vec::new();
+        event.encode(&mut payload)?;
+        // One that is longer than the limit waits until it is the only one.
+        let length = u32::try_from(payload.len().min(BYTES))?;
+        let record = Record {
+            payload,
+            user: event.user,
+            id: event.id,
+            place,
+            _bytes: Arc::clone(&bytes).acquire_many_owned(length).await?,
+        };
+        if sender.send(record).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes slice after slice until the reading has ended. All events up to `place` are acknowledged.
+async fn write_all(
+    records: &mut mpsc::Receiver<Record>,
+    place: &mut Resume,
+    writer: &Writer<'_>,
+) -> Result<()> {
+    let mut slice = Vec::new();
+    let mut cursor_written = Instant::now();
+    loop {
+        let due = cursor_written.elapsed() >= CURSOR_INTERVAL;
+        let cursor = async {
+            if due {
+                writer.write_cursor(place).await?;
+            }
+            anyhow::Ok(())
+        };
+        let next = async {
+            records.recv_many(&mut slice, SLICE).await;
+            if place.last_event_id.is_none() {
+                begin(&slice, writer).await?;
+            }
+            writer.write(&slice).await
+        };
+        // The cursor holds up nothing: the next slice is on its way at the same time.
+        try_join!(cursor, next)?;
+        if due {
+            cursor_written = Instant::now();
+        }
+        let Some(last) = slice.pop() else {
+            return Ok(());
+        };
+        *place = last.place;
+        slice.clear();
+    }
+}
+
+/// The first cursor, before anything is sent: without one a restart would begin at its own time, and what was read
+/// before would be lost. It has seen nothing, so that the first event comes again too.
+async fn begin(slice: &[Record], writer: &Writer<'_>) -> Result<()> {
+    let mut ids = slice.iter().map(|record| &record.place.last_event_id);
+    let Some(id) = ids.find_map(Option::as_deref) else {
+        return Ok(());
+    };
+    let first = id.parse().map_err(anyhow::Error::msg)?;
+    writer.write_cursor(&first).await
+}
+
+type Client = FutureProducer<Log>;
+
+struct Writer<'a> {
+    config: &'a config::Producer,
+    counters: &'a Counters,
     client: Client,
     /// Sends each message by itself; made when first needed.
-    alone: Option<Client>,
+    alone: OnceCell<Client>,
 }
 
-impl Sender {
-    fn new(config: &config::Producer, resume: &Resume, counters: &Counters) -> Result<Self> {
-        let deliveries = Arc::new(Deliveries {
-            counters: counters.clone(),
-            ..Deliveries::default()
-        });
+impl<'a> Writer<'a> {
+    fn new(config: &'a config::Producer, counters: &'a Counters) -> Result<Self> {
         Ok(Self {
-            topic: config.broker.wikipedia_topic.clone(),
-            cursor_topic: config.cursor_topic(),
-            begun: resume.last_event_id.is_some(),
-            client: client(&config.broker, &deliveries, false)?,
-            alone: None,
-            broker: config.broker.clone(),
-            deliveries,
+            config,
+            counters,
+            client: client(&config.broker, "10000")?,
+            alone: OnceCell::new(),
         })
     }
 
-    async fn send_all(
-        &mut self,
-        events: impl Stream<Item = (Event, Resume)>,
-        shutdown: &CancellationToken,
-    ) -> Result<()> {
-        let events = events.take_until(shutdown.cancelled());
-        let mut slices = pin!(events.ready_chunks(SLICE));
-        let mut cursor = interval(CURSOR_INTERVAL);
-        cursor.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let deliveries = Arc::clone(&self.deliveries);
-        loop {
-            tokio::select! {
-                () = deliveries.attention.notified() => self.attend().await?,
-                _ = cursor.tick() => self.write_cursor()?,
-                slice = slices.next() => {
-                    let Some(slice) = slice else { return Ok(()) };
-                    let sent = async {
-                        self.drained_to(IN_FLIGHT_LIMIT - SLICE).await?;
-                        self.begin(&slice).await?;
-                        self.send(slice).await
-                    };
-                    match shutdown.run_until_cancelled(sent).await {
-                        Some(sent) => sent?,
-                        // What is not sent comes again, for the cursor does not go past it.
-                        None => return Ok(()),
+    async fn write_cursor(&self, place: &Resume) -> Result<()> {
+        cursor::write(&self.client, self.config, place).await
+    }
+
+    /// Returns when all of the slice is acknowledged, or passed over.
+    ///
+    /// # Errors
+    /// What librdkafka has given up.
+    async fn write(&self, slice: &[Record]) -> Result<()> {
+        let refused = self.send(&self.client, slice.iter().collect()).await?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        // A whole batch is refused for one message, or for its length, so each is sent again by itself.
+        let made = async { client(&self.config.broker, "1") };
+        let alone = self.alone.get_or_try_init(|| made).await?;
+        let refused = refused.into_iter().map(|(record, _)| record).collect();
+        for (record, reason) in self.send(alone, refused).await? {
+            self.counters.refused.add();
+            let id = record.id.as_deref().unwrap_or("-");
+            error!(
+                id,
+                "the broker does not take the event, passed over: {reason}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Hands all records to librdkafka, which copies them, before it waits for what becomes of the first: so a user's
+    /// events stay in their order. Returns those that were refused.
+    async fn send<'r>(
+        &self,
+        client: &Client,
+        records: Vec<&'r Record>,
+    ) -> Result<Vec<(&'r Record, KafkaError)>> {
+        let mut open = VecDeque::new();
+        let mut refused = Vec::new();
+        for record in records {
+            let mut message = self.message(record);
+            loop {
+                match client.send_result(message) {
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                        message = again;
+                    }
+                    sent => {
+                        open.push_back((record, sent.map_err(|(error, _)| error)));
+                        break;
                     }
                 }
-            }
-        }
-    }
-
-    /// The first cursor, before anything is sent: without one a restart would begin at its own time, and what was read
-    /// before would be lost. It has seen nothing, so that the first event comes again too.
-    async fn begin(&mut self, slice: &[(Event, Resume)]) -> Result<()> {
-        if self.begun {
-            return Ok(());
-        }
-        let mut ids = slice.iter().map(|(_, place)| &place.last_event_id);
-        let Some(id) = ids.find_map(Option::as_deref) else {
-            return Ok(());
-        };
-        let first = id.parse().map_err(anyhow::Error::msg)?;
-        self.deliveries.state().tracker.put_back(first);
-        self.cursor_written().await?;
-        self.begun = true;
-        Ok(())
-    }
-
-    /// Waits until no more than `limit` events are in flight.
-    async fn drained_to(&mut self, limit: usize) -> Result<()> {
-        loop {
-            self.attend().await?;
-            {
-                let mut state = self.deliveries.state();
-                state.awaited = limit;
-                if state.tracker.in_flight() <= limit {
-                    return Ok(());
+                match open.pop_front() {
+                    Some((record, sent)) => refused.extend(self.delivered(record, sent).await?),
+                    // A delivery is told a moment before its room is free.
+                    None => sleep(Duration::from_millis(1)).await,
                 }
             }
-            self.deliveries.progress.notified().await;
         }
+        for (record, sent) in open {
+            refused.extend(self.delivered(record, sent).await?);
+        }
+        Ok(refused)
     }
 
-    async fn send(&mut self, slice: Vec<(Event, Resume)>) -> Result<()> {
-        let Some((_, place)) = slice.last() else {
-            return Ok(());
+    /// Waits until the record is acknowledged; gives it back where it is refused.
+    async fn delivered<'r>(
+        &self,
+        record: &'r Record,
+        sent: Result<DeliveryFuture, KafkaError>,
+    ) -> Result<Option<(&'r Record, KafkaError)>> {
+        let delivered = match sent {
+            Ok(delivery) => delivery.await?.map_err(|(error, _)| error),
+            Err(error) => Err(error),
         };
-        let number = {
-            let tracker = &mut self.deliveries.state().tracker;
-            tracker.begin(slice.len(), place.clone())
-        };
-        let mut payload = Vec::new();
-        for (event, _) in &slice {
-            payload.clear();
-            event.encode(&mut payload)?;
-            let mut record = BaseRecord::with_opaque_to(&self.topic, number)
-                .payload(&payload[..])
-                .headers(headers(event));
-            // One user's events share a partition, so that users add up over partitions. Without a user any will do.
-            record.key = event.user.as_deref();
-            let id = event.id.as_deref().unwrap_or("-");
-            enqueue(&self.client, &self.deliveries, record, id).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends again, each by itself, what was refused as part of a batch.
-    ///
-    /// # Errors
-    /// What librdkafka has given up.
-    async fn attend(&mut self) -> Result<()> {
-        if let Some(error) = self.deliveries.state().failure.take() {
-            return Err(plain(error).context("the broker did not take a message"));
-        }
-        let messages = self.deliveries.take_alone();
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let client = match &mut self.alone {
-            Some(client) => client,
-            none => none.insert(client(&self.broker, &self.deliveries, true)?),
-        };
-        for (mut message, number) in messages {
-            let headers = message.detach_headers().unwrap_or_else(OwnedHeaders::new);
-            let mut record = BaseRecord::with_opaque_to(&self.topic, number).headers(headers);
-            record.payload = message.payload();
-            record.key = message.key();
-            enqueue(client, &self.deliveries, record, "-").await?;
-        }
-        Ok(())
-    }
-
-    /// Writes the place, if it has moved.
-    fn write_cursor(&self) -> Result<()> {
-        let place = {
-            let mut state = self.deliveries.state();
-            if state.cursor_in_flight {
-                return Ok(());
+        match delivered {
+            Ok(_) => {
+                self.counters.acknowledged.add();
+                Ok(None)
             }
-            let place = state.tracker.take_place();
-            state.cursor_in_flight = place.is_some();
-            place
-        };
-        let Some(place) = place else { return Ok(()) };
-        let value = place.to_string();
-        let record = BaseRecord::with_opaque_to(&self.cursor_topic, CURSOR)
-            .partition(cursor::PARTITION)
-            .key(&self.topic)
-            .payload(&value);
-        match self.client.send(record) {
-            Ok(()) => Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                let mut state = self.deliveries.state();
-                state.cursor_in_flight = false;
-                state.tracker.put_back(place);
-                Ok(())
-            }
-            Err((error, _)) => Err(plain(error).context("cannot write the cursor")),
+            Err(error) if is_refusal(&error) => Ok(Some((record, error))),
+            Err(error) => Err(plain(error).context("the broker did not take a message")),
         }
     }
 
-    /// At shutdown: waits for what is in flight, then writes the cursor. What does not get through is read again
-    /// after the next start.
-    ///
-    /// # Errors
-    /// What librdkafka has given up.
-    async fn finish(&mut self) -> Result<()> {
-        match timeout(FLUSH_TIMEOUT, self.drained_to(0)).await {
-            Ok(drained) => drained?,
-            Err(_) => {
-                let events = self.deliveries.state().tracker.in_flight();
-                warn!(events, "not acknowledged in time, to be read again");
-            }
+    fn message<'m>(&'m self, record: &'m Record) -> FutureRecord<'m, str, [u8]> {
+        let mut headers = OwnedHeaders::new_with_capacity(2);
+        if let Some(id) = &record.id {
+            headers = headers.insert(Header {
+                key: "id",
+                value: Some(id),
+            });
         }
-        let written = timeout(CURSOR_TIMEOUT, self.cursor_written()).await;
-        written.unwrap_or_else(|_| {
-            warn!("the cursor stays behind: not acknowledged in time");
-            Ok(())
-        })
+        let headers = headers.insert(Header {
+            key: "content-type",
+            value: Some(event::CONTENT_TYPE),
+        });
+        let topic = &self.config.broker.wikipedia_topic;
+        let mut message = FutureRecord::to(topic)
+            .payload(&record.payload[..])
+            .headers(headers);
+        // One user's events share a partition, so that users add up over partitions. Without a user any will do.
+        message.key = record.user.as_deref();
+        message
     }
 
-    /// Writes the place, and waits until it is acknowledged.
-    async fn cursor_written(&mut self) -> Result<()> {
-        let deliveries = Arc::clone(&self.deliveries);
-        loop {
-            // One that is in flight already may be older.
-            if !deliveries.state().cursor_in_flight {
-                self.write_cursor()?;
-                if !deliveries.state().cursor_in_flight {
-                    return Ok(());
-                }
-            }
-            self.attend().await?;
-            deliveries.progress.notified().await;
-        }
+    /// Taking librdkafka down blocks, and can hang while the broker is away.
+    async fn close(self) {
+        let clients = (self.client, self.alone);
+        _ = timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(clients))).await;
     }
+}
+
+fn client(config: &config::Broker, messages_in_a_batch: &str) -> Result<Client> {
+    let fixed = [
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        // As other clients do it, so that a user has the same partition whoever writes.
+        ("partitioner", "murmur2_random"),
+        ("batch.num.messages", messages_in_a_batch),
+    ];
+    broker::settings(config, &[], &fixed)
+        .create_with_context(Log::default())
+        .map_err(broker::unusable)
+}
+
+/// Whether a message is at fault, this one or another of its batch, and not the way to the broker.
+fn is_refusal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::MessageBatchTooLarge
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::InvalidDifferentRecord
+        )
+    )
 }

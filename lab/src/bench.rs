@@ -1,13 +1,13 @@
 //! `cargo lab bench`: how fast the chapters are, and what they could be at most. No test: nothing fails for being
 //! slow, because a machine that does something else is slow too.
 
-mod cassandra;
 mod load;
 mod machine;
 mod pipeline;
 mod producer;
 mod reader;
 mod replay;
+mod role;
 mod rounds;
 mod row;
 mod server;

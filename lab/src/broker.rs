@@ -203,9 +203,10 @@ impl Broker {
         ensure!(
             finished.status.success(),
             "{}",
-            match said.is_empty() {
-                true => format!("lab-broker {command}: {}", describe(finished.status)),
-                false => said,
+            if said.is_empty() {
+                format!("lab-broker {command}: {}", describe(finished.status))
+            } else {
+                said
             }
         );
         Ok(finished.stdout)

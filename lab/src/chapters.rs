@@ -15,6 +15,13 @@ pub fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
+/// Cargo's target folder, absolute.
+pub fn target() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    std::path::absolute(&target).unwrap_or(target)
+}
+
 /// The numbers of the chapters that are there, ascending.
 pub fn all() -> Result<Vec<u8>> {
     let mut numbers: Vec<u8> = std::fs::read_dir(root())

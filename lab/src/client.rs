@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::Full;
@@ -138,6 +139,13 @@ impl Client {
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// # Errors
+    /// It has another status; the error has it and the body.
+    pub fn has_status(&self, status: u16) -> Result<()> {
+        ensure!(self.status == status, "{}, {}", self.status, self.text());
+        Ok(())
     }
 
     pub fn json(&self) -> Result<Value> {
@@ -278,11 +286,4 @@ impl KeepAlive {
             .await
             .with_context(|| format!("no answer to GET {path} within {} s", deadline.as_secs()))?
     }
-}
-
-/// A port on the loopback that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    let listener =
-        std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr()?.port())
 }

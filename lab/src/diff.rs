@@ -3,8 +3,12 @@
 
 mod budget;
 pub mod files;
+mod git;
+mod number;
+mod pager;
+pub mod readme;
 pub mod step;
-mod unified;
+mod summary;
 
 use std::io::Write;
 use std::path::Path;
@@ -12,34 +16,35 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 
 use crate::chapters;
 use crate::diff::files::Chapter;
 use crate::diff::step::FileChange;
-use crate::diff::step::Kind;
 use crate::diff::step::Step;
-use crate::diff::unified::Printer;
 use crate::terminal;
 
-/// Compares two chapters: files, line counts, carry-over, then the difference itself
+/// Compares two chapters: the difference in the order in which to read it, then files, line counts and carry-over
+///
+/// The order is that of "What changed" in B's README, or else in A's. The difference is what `git diff` prints.
 ///
 /// Carry-over is the share of A's lines that live on in B. Blank lines, READMEs and lock files do not count, and
 /// a chapter's own number (`ch-1`, `ch_1`) is no difference. Files that git ignores are no part of a chapter.
 ///
 /// Examples:
-///   cargo lab diff               the last two chapters
-///   cargo lab diff 1 2 --stat    from ch-1 to ch-2, the numbers alone
-///   cargo lab diff --check       every step against its budget
+///   cargo lab diff                     the last two chapters
+///   cargo lab diff 1 2 --stat          from ch-1 to ch-2, the numbers alone
+///   cargo lab diff 3 ../mine           from ch-3 to your own
+///   cargo lab diff 4 5 -- --word-diff  changed words in place of changed lines
+///   cargo lab diff --check             every step against its budget
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The older chapter, as in `1` [default: the last but one]
+    /// The older chapter: its number, as in `1`, or the path of a folder [default: the last but one]
     #[arg(value_name = "A", requires = "to")]
-    from: Option<u8>,
-    /// The newer chapter, as in `2` [default: the last]
+    from: Option<String>,
+    /// The newer chapter: its number, as in `2`, or the path of a folder [default: the last]
     #[arg(value_name = "B")]
-    to: Option<u8>,
+    to: Option<String>,
     /// Fail where less lives on than the budget asks for: 85 % a step, 97 % into 4 and 8.
     /// Checks the step from A to B, or every step where none is named
     #[arg(long, conflicts_with_all = ["readme", "stat"])]
@@ -50,27 +55,24 @@ pub struct Options {
     /// The list of files and the numbers, without the difference itself
     #[arg(long)]
     stat: bool,
+    /// Use no pager. Without this option, what is printed on a terminal goes through the program that PAGER names,
+    /// or else through `less`
+    #[arg(long)]
+    no_pager: bool,
+    /// Options for `git diff`, as in `-- --word-diff`
+    #[arg(last = true, value_name = "OPTION")]
+    git: Vec<String>,
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let root = chapters::root();
-    let all = chapters::all()?;
-    let named = match (options.from, options.to) {
-        (Some(from), Some(to)) => Some((chapters::pick(Some(from))?, chapters::pick(Some(to))?)),
-        _ => None,
-    };
+    let named = options.from.as_deref().zip(options.to.as_deref());
     if options.check {
         let steps = match named {
-            Some((from, to)) => {
-                ensure!(
-                    from + 1 == to,
-                    "only a step to the next chapter has a budget, as in `cargo lab diff 1 2 --check`"
-                );
-                vec![(from, to)]
-            }
-            None => neighbours(&all),
+            Some((from, to)) => vec![step_of_the_course(from, to)?],
+            None => neighbours(&chapters::all()?),
         };
-        let (table, holds) = check(&root, &steps)?;
+        let (table, holds) = budget::check(&root, &steps)?;
         terminal::print(|out| out.write_all(table.as_bytes()))?;
         return Ok(if holds {
             ExitCode::SUCCESS
@@ -78,130 +80,69 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             ExitCode::FAILURE
         });
     }
-    let (from, to) = named
-        .or_else(|| neighbours(&all).pop())
-        .context("there is only one chapter so far, and a difference needs two")?;
-    let (a, b) = (Chapter::read(&root, from)?, Chapter::read(&root, to)?);
-    terminal::print(|out| show(&a, &b, options, terminal::has_colour(), out))?;
+    let (a, b) = match named {
+        Some((from, to)) => (chapter(from)?, chapter(to)?),
+        None => {
+            let (from, to) = neighbours(&chapters::all()?)
+                .pop()
+                .context("there is only one chapter so far, and a difference needs two")?;
+            (Chapter::read(&root, from)?, Chapter::read(&root, to)?)
+        }
+    };
+    let text = show(&a, &b, options, terminal::has_colour())?;
+    pager::print(&text, !options.no_pager)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The chapter with that number, or in that folder.
+fn chapter(named: &str) -> Result<Chapter> {
+    match named.parse() {
+        Ok(number) => Chapter::read(&chapters::root(), chapters::pick(Some(number))?),
+        Err(_) => Chapter::at(Path::new(named)),
+    }
+}
+
+fn step_of_the_course(from: &str, to: &str) -> Result<(u8, u8)> {
+    let numbers = from.parse().ok().zip(to.parse().ok());
+    let (from, to) = numbers
+        .filter(|(from, to): &(u8, u8)| from.checked_add(1) == Some(*to))
+        .context(
+            "only a step to the next chapter has a budget, as in `cargo lab diff 1 2 --check`",
+        )?;
+    Ok((chapters::pick(Some(from))?, chapters::pick(Some(to))?))
 }
 
 fn neighbours(chapters: &[u8]) -> Vec<(u8, u8)> {
     chapters.windows(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
-/// The table of the given steps against their budgets, and whether all of them hold.
-fn check(root: &Path, steps: &[(u8, u8)]) -> Result<(String, bool)> {
-    let mut table = format!(
-        "{:<12} {:>4} {:>8} {:>5} {:>7} {:>7} {:>11} {:>7}\n",
-        "step", "new", "changed", "gone", "+", "-", "carry-over", "budget"
-    );
-    let mut all_hold = true;
-    for &(from, to) in steps {
-        let step = Step::between(&Chapter::read(root, from)?, &Chapter::read(root, to)?);
-        let holds = budget::holds(&step, to);
-        all_hold &= holds;
-        table += &format!(
-            "{:<12} {:>4} {:>8} {:>5} {:>7} {:>7} {:>11} {:>7}  {}\n",
-            format!("ch-{from} > ch-{to}"),
-            step.files(Kind::New),
-            step.files(Kind::Changed),
-            step.files(Kind::Gone),
-            step.added(),
-            step.removed(),
-            percent(&step),
-            format!("{} %", budget::least(to)),
-            if holds { "ok" } else { "OUTSIDE THE BUDGET" },
-        );
-        if !holds {
-            // Where the lines went: the files to look at first.
-            let mut worst: Vec<&FileChange> =
-                step.counted().filter(|change| change.removed > 0).collect();
-            worst.sort_by_key(|change| std::cmp::Reverse(change.removed));
-            for change in worst.iter().take(5) {
-                table += &format!("    -{} in {}\n", change.removed, change.path);
-            }
-        }
-    }
-    if steps.is_empty() {
-        table = "there are no two chapters to compare yet\n".to_owned();
-    }
-    Ok((table, all_hold))
-}
-
-fn show(
-    a: &Chapter,
-    b: &Chapter,
-    options: &Options,
-    colour: bool,
-    out: &mut dyn Write,
-) -> std::io::Result<()> {
-    let step = Step::between(a, b);
+/// What a reader of the step sees: the difference, then the summary, which is what a terminal shows last.
+fn show(a: &Chapter, b: &Chapter, options: &Options, colour: bool) -> Result<Vec<u8>> {
+    let mut step = Step::between(a, b)?;
+    readme::sort(&mut step.changes, a, b);
     let shown: Vec<&FileChange> = step
         .changes
         .iter()
         .filter(|change| change.counts || (options.readme && change.path.ends_with("README.md")))
         .collect();
-    let width = shown
-        .iter()
-        .map(|change| change.path.len())
-        .max()
-        .unwrap_or(0);
-    writeln!(out, "{} > {}", a.name(), b.name())?;
-    for change in &shown {
-        let numbers = match change.binary {
-            true => "binary".to_owned(),
-            false => format!(
-                "{:>6} {:>6}",
-                signed('+', change.added),
-                signed('-', change.removed)
-            ),
+    let mut out = Vec::new();
+    if !options.stat {
+        let colour = if colour {
+            "--color=always"
+        } else {
+            "--color=never"
         };
-        writeln!(
-            out,
-            "  {:<8} {:<width$} {numbers}",
-            change.kind.word(),
-            change.path
-        )?;
+        let mut git_options = vec![colour];
+        git_options.extend(options.git.iter().map(String::as_str));
+        for change in &shown {
+            out.extend(git::diff(a, b, &change.path, |_| true, &git_options)?);
+        }
+        if !shown.is_empty() {
+            writeln!(out)?;
+        }
     }
-    writeln!(
-        out,
-        "files: {} new, {} changed, {} gone; lines: {} added, {} removed",
-        step.files(Kind::New),
-        step.files(Kind::Changed),
-        step.files(Kind::Gone),
-        step.added(),
-        step.removed(),
-    )?;
-    writeln!(
-        out,
-        "carry-over {}: {} of {} lines of {} live on",
-        percent(&step),
-        step.carried,
-        step.lines,
-        a.name(),
-    )?;
-    if options.stat {
-        return Ok(());
-    }
-    let mut printer = Printer { out, colour };
-    for change in shown {
-        writeln!(printer.out)?;
-        printer.file(a, b, change)?;
-    }
-    Ok(())
-}
-
-fn percent(step: &Step) -> String {
-    let share = step.carry_over_per_mille();
-    format!("{}.{} %", share / 10, share % 10)
-}
-
-fn signed(sign: char, lines: usize) -> String {
-    match lines {
-        0 => String::new(),
-        lines => format!("{sign}{lines}"),
-    }
+    summary::write(a, b, &step, &shown, &mut out)?;
+    Ok(out)
 }
 
 #[cfg(test)]

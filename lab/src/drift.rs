@@ -7,9 +7,9 @@ mod marks;
 mod names;
 mod readme;
 mod table;
+mod violation;
 mod workflows;
 
-use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ use crate::chapters;
 use crate::diff::files::Chapter;
 use crate::drift::table::Row;
 use crate::drift::table::TABLE;
+use crate::drift::violation::Violation;
 use crate::terminal;
 
 /// Checks that chapters differ only where they are meant to, and that their READMEs say where
@@ -27,8 +28,8 @@ use crate::terminal;
 /// - a Rust file breaks its row in the file table: a file marked `=` differs from the chapter before, one marked C
 ///   does not, one marked N was there, or one is not in the table;
 /// - a Rust file names a chapter;
-/// - the table "What changed" of a chapter's README is not what `cargo lab diff` says;
-/// - a workflow lacks a step, a chapter lacks its caller, an action is not pinned by its hash;
+/// - the section "What changed" of a chapter's README is not what `cargo lab diff` says, or lists code after tests;
+/// - the workflow of the chapters lacks a step, a chapter lacks its caller, an action does not say its version;
 /// - a chapter takes an image without an exact version from a registry.
 ///
 /// Each violation is a line: file, what is wrong, what to do. Example:
@@ -36,18 +37,6 @@ use crate::terminal;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {}
-
-struct Violation {
-    file: String,
-    what: String,
-    to_do: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}: {}", self.file, self.what, self.to_do)
-    }
-}
 
 pub fn run(_options: &Options) -> Result<ExitCode> {
     let all = chapters::all()?;

@@ -7,7 +7,7 @@ mod chapters;
 mod check;
 mod ci;
 mod client;
-mod coverage;
+mod credentials;
 mod diff;
 mod docker;
 mod doctor;
@@ -15,13 +15,12 @@ mod drift;
 mod ports;
 mod process;
 mod replay;
-mod sbom;
-#[cfg(test)]
 mod scratch;
 mod screen;
 mod services;
 mod stop;
 mod terminal;
+mod totals;
 mod up;
 
 use std::process::ExitCode;
@@ -44,8 +43,6 @@ enum Command {
     Diff(diff::Options),
     Drift(drift::Options),
     Ci(ci::Options),
-    Coverage(coverage::Options),
-    Sbom(sbom::Options),
     Replay(Box<replay::Options>),
     Services(services::Options),
     Doctor(doctor::Options),
@@ -60,8 +57,6 @@ async fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options),
         Command::Drift(options) => drift::run(&options),
         Command::Ci(options) => ci::run(&options).await,
-        Command::Coverage(options) => coverage::run(&options).await,
-        Command::Sbom(options) => sbom::run(&options).await,
         Command::Replay(options) => replay::run(*options).await,
         Command::Services(options) => services::run(options).await,
         Command::Doctor(options) => doctor::run(&options).await,

@@ -5,6 +5,7 @@
 mod clock;
 mod connection;
 mod cursor;
+mod event;
 mod fields;
 mod generator;
 mod odd;
@@ -19,7 +20,8 @@ mod wikis;
 mod wire;
 mod words;
 
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 use std::io::Result;
 use std::io::Write;
 
-use rustix::termios::tcgetwinsize;
+use console::Term;
+use console::measure_text_width;
+use console::truncate_str;
 
 /// Writes to stdout at once. The error is that of a closed pipe: the reader has seen enough.
 pub fn print(text: &str) -> Result<()> {
@@ -18,41 +20,56 @@ pub fn is_interactive() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// The rows of the terminal, and how many characters fit into one.
+pub fn size() -> (usize, usize) {
+    let (rows, columns) = Term::stdout().size();
+    (rows.into(), columns.into())
+}
+
 /// Lines at the end of the terminal, drawn over each other. Dropped, it leaves the last ones and the cursor as it was.
-#[derive(Debug, Default)]
 pub struct Region {
-    drawn: usize,
+    terminal: Term,
+    /// The widths of the lines that stand there.
+    drawn: Vec<usize>,
 }
 
 impl Region {
+    pub fn new() -> Self {
+        Self {
+            terminal: Term::buffered_stdout(),
+            drawn: Vec::new(),
+        }
+    }
+
     /// Draws `lines` where the last ones stood, cut to what the terminal can show.
     pub fn draw(&mut self, lines: &[String]) -> Result<()> {
-        let (rows, columns) = match tcgetwinsize(std::io::stdout()) {
-            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
-                (size.ws_row.into(), size.ws_col.into())
-            }
-            _ => (24, 80),
-        };
+        let (rows, columns) = size();
         // Hidden while it is drawn, so that the cursor does not flicker through the table.
-        let mut text = String::from("\x1b[?25l");
-        if self.drawn > 0 {
-            text += &format!("\r\x1b[{}A", self.drawn);
-        }
+        self.terminal.hide_cursor()?;
+        self.terminal.move_cursor_up(height(&self.drawn, columns))?;
+        self.terminal.clear_to_end_of_screen()?;
+        self.drawn.clear();
         // One row is left for the cursor: a region that scrolls can't be drawn over.
-        let shown = lines.len().min(rows - 1);
-        for line in lines.iter().take(shown) {
-            text.extend(line.chars().take(columns - 1));
-            text += "\x1b[K\n";
+        for line in lines.iter().take(rows.saturating_sub(1)) {
+            let line = truncate_str(line, columns, "…");
+            self.terminal.write_line(&line)?;
+            self.drawn.push(measure_text_width(&line));
         }
-        text += "\x1b[J";
-        self.drawn = shown;
-        print(&text)
+        self.terminal.flush()
     }
+}
+
+/// How many rows the lines take. A terminal that has become narrower since they were drawn breaks those that no longer
+/// fit into several.
+fn height(widths: &[usize], columns: usize) -> usize {
+    let rows = widths.iter().map(|width| width.div_ceil(columns).max(1));
+    rows.sum()
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        let _ = print("\x1b[?25h");
+        let _ = self.terminal.show_cursor();
+        let _ = self.terminal.flush();
     }
 }
 
@@ -79,6 +96,15 @@ pub fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_takes_more_rows_once_the_terminal_is_narrower() {
+        let drawn = [60, 0, 12, 61];
+        assert_eq!(height(&drawn, 80), 4);
+        assert_eq!(height(&drawn, 60), 5);
+        assert_eq!(height(&drawn, 30), 2 + 1 + 1 + 3);
+        assert_eq!(height(&[], 60), 0);
+    }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {

@@ -2,10 +2,14 @@
 //! service, under `target/services/`, on 127.0.0.1 alone. `up` and `bench` use it too.
 
 mod cassandra;
+mod connect;
 mod cql;
 pub mod java;
 pub mod kafka;
+mod keyspace;
+mod node;
 mod process;
+mod program;
 mod service;
 
 use std::net::SocketAddr;
@@ -17,15 +21,17 @@ use anyhow::Result;
 use anyhow::bail;
 use tokio::time::Instant;
 
+pub use crate::chapters::target;
 use crate::ports;
 pub use crate::services::cql::answers as cassandra_answers;
-pub use crate::services::cql::execute as cassandra_execute;
 pub use crate::services::kafka::answers as kafka_answers;
+pub use crate::services::keyspace::Keyspace;
+pub use crate::services::node::Kafka;
 use crate::services::process::Running;
-use crate::services::service::Port;
+use crate::services::program::Port;
+use crate::services::program::address;
+pub use crate::services::program::first_of;
 pub use crate::services::service::Service;
-use crate::services::service::address;
-pub use crate::services::service::target;
 use crate::terminal;
 
 const POLL: Duration = Duration::from_millis(200);
@@ -241,9 +247,10 @@ async fn down(service: Service, wipe: bool) -> Result<String> {
             let clean = process::stop(&folder, running.pid).await?;
             // So that whoever is next finds the ports free.
             taken_port(service, running.port, RELEASE).await;
-            match clean {
-                true => format!("down after {:.1} s", begun.elapsed().as_secs_f64()),
-                false => "did not end by itself and was killed".to_owned(),
+            if clean {
+                format!("down after {:.1} s", begun.elapsed().as_secs_f64())
+            } else {
+                "did not end by itself and was killed".to_owned()
             }
         }
     };

@@ -3,7 +3,6 @@
 
 use std::io::BufWriter;
 use std::io::ErrorKind;
-use std::io::IsTerminal;
 use std::io::Write;
 
 use anyhow::Context;
@@ -25,10 +24,9 @@ fn quiet_on_closed_pipe(written: std::io::Result<()>) -> std::io::Result<()> {
     }
 }
 
-/// Whether stdout is a terminal and its owner has not said <https://no-color.org>.
+/// Whether stdout is a terminal with colours and its owner has not said <https://no-color.org>.
 pub fn has_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::io::stdout().is_terminal()
+    console::colors_enabled()
 }
 
 #[cfg(test)]

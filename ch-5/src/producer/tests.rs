@@ -1,9 +1,15 @@
 //! The producer against a broker in this process, which has no admin API and can be told to fail.
 
+mod away;
+mod cursors;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use futures_util::stream;
 use rdkafka::ClientConfig;
+use rdkafka::Message;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
@@ -11,25 +17,22 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::Headers;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use rdkafka::producer::FutureProducer;
-use rdkafka::producer::FutureRecord;
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr;
-use tokio::time::Instant;
-use tokio::time::sleep;
 
 use super::*;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+const TOPIC: &str = "wikipedia.changes";
+const CURSOR_TOPIC: &str = "wikipedia.changes.cursor";
+const DENIED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 
-fn cluster() -> Cluster {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("wikipedia.changes", 3, 1).unwrap();
-    cluster
-        .create_topic("wikipedia.changes.cursor", 1, 1)
-        .unwrap();
+fn cluster(brokers: i32) -> Cluster {
+    let cluster = MockCluster::new(brokers).unwrap();
+    cluster.create_topic(TOPIC, 3, 1).unwrap();
+    cluster.create_topic(CURSOR_TOPIC, 1, 1).unwrap();
     cluster
 }
 
@@ -65,13 +68,81 @@ fn events(count: usize) -> impl Stream<Item = (Event, Resume)> {
     stream::iter((1..=count).map(event))
 }
 
+/// From the event `first` on; `read` counts them.
+fn endless(first: usize, read: &Arc<AtomicUsize>) -> impl Stream<Item = (Event, Resume)> + use<> {
+    let read = Arc::clone(read);
+    stream::iter((first..).map(event)).inspect(move |_| _ = read.fetch_add(1, Ordering::SeqCst))
+}
+
 /// Where a cursor is there already.
 async fn produce(
-    events: impl Stream<Item = (Event, Resume)>,
+    events: impl Stream<Item = (Event, Resume)> + Send + 'static,
     config: &config::Producer,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    super::produce(events, &place(0), config, &Counters::default(), shutdown).await
+    produce_from(place(0), events, config, shutdown).await
+}
+
+async fn produce_from(
+    resume: Resume,
+    events: impl Stream<Item = (Event, Resume)> + Send + 'static,
+    config: &config::Producer,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let counters = Counters::default();
+    let writer = Writer::new(config, &counters).unwrap();
+    let produced = super::produce(events, resume, &writer, shutdown).await;
+    writer.close().await;
+    produced
+}
+
+async fn write_cursor(config: &config::Producer, numbers: std::ops::Range<usize>) {
+    let counters = Counters::default();
+    let writer = Writer::new(config, &counters).unwrap();
+    for number in numbers {
+        let written = cursor::write(&writer.client, config, &place(number)).await;
+        written.unwrap();
+    }
+    writer.close().await;
+}
+
+/// All events gathered before the first is sent, so that they are one slice.
+async fn gathered(events: impl Stream<Item = (Event, Resume)>) -> mpsc::Receiver<Record> {
+    let (sender, records) = mpsc::channel(SLICE);
+    read(events, sender).await.unwrap();
+    records
+}
+
+/// Polls until it `holds`.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < DEADLINE, "not in time: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Polls until nothing more was read for fifty times. At least `least` events have been read then, and at no time more
+/// than `most`.
+async fn reading_stops(read: &AtomicUsize, least: usize, most: usize) {
+    let (mut before, mut same) = (0, 0);
+    until("reading stops", || {
+        let now = read.load(Ordering::SeqCst);
+        assert!(now <= most, "{now} events read");
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        now >= least && same >= 50
+    })
+    .await;
+}
+
+fn reader(cluster: &Cluster) -> BaseConsumer {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", cluster.bootstrap_servers());
+    settings.set("group.id", "reader");
+    // The answer to a commit would end the wait for a message.
+    settings.set("enable.auto.commit", "false");
+    settings.create().unwrap()
 }
 
 struct Written {
@@ -83,24 +154,17 @@ struct Written {
 
 /// All messages of the topic, up to the ends that its partitions have now.
 fn written(cluster: &Cluster) -> Vec<Written> {
-    let mut settings = ClientConfig::new();
-    settings.set("bootstrap.servers", cluster.bootstrap_servers());
-    settings.set("group.id", "reader");
-    // The answer to a commit would end the wait for a message.
-    settings.set("enable.auto.commit", "false");
-    let consumer: BaseConsumer = settings.create().unwrap();
+    let consumer = reader(cluster);
     let mut partitions = TopicPartitionList::new();
     let mut count = 0;
     for partition in 0..3 {
-        let topic = "wikipedia.changes";
-        let (low, high) = consumer
-            .fetch_watermarks(topic, partition, DEADLINE)
-            .unwrap();
+        let watermarks = consumer.fetch_watermarks(TOPIC, partition, DEADLINE);
+        let (low, high) = watermarks.unwrap();
         assert_eq!(low, 0, "more than the 5 MiB that are kept of a partition");
         count += high;
         let begin = Offset::Beginning;
         partitions
-            .add_partition_offset(topic, partition, begin)
+            .add_partition_offset(TOPIC, partition, begin)
             .unwrap();
     }
     consumer.assign(&partitions).unwrap();
@@ -135,225 +199,90 @@ fn copies(cluster: &Cluster, count: usize) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
-    let cluster = cluster();
-    let config = config(&cluster, &[]);
-    assert_eq!(cursor::read(&config).await.unwrap(), Resume::default());
-    produce(events(2_000), &config, &CancellationToken::new())
-        .await
-        .unwrap();
-    assert_eq!(copies(&cluster, 2_000), [1; 2_000]);
-    let mut of_user: std::collections::HashMap<String, (i32, usize)> = Default::default();
-    for message in written(&cluster) {
-        assert_eq!(message.key, message.event.user);
-        let id = message.event.id.unwrap();
-        let expected = [("id", id.as_str()), ("content-type", "application/json")];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(message.headers, expected);
-        if let Some(user) = message.key {
-            let number = id.parse().unwrap();
-            let before = of_user.insert(user, (message.partition, number));
-            assert!(before.is_none_or(
-                |(partition, before)| partition == message.partition && before < number
-            ));
-        }
-    }
-    assert_eq!(cursor::read(&config).await.unwrap(), place(2_000));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cursor_is_found_behind_those_of_other_topics() {
-    let cluster = cluster();
-    let mine = config(&cluster, &[]);
-    produce(events(3), &mine, &CancellationToken::new())
-        .await
-        .unwrap();
-    let mut other = config(&cluster, &[]);
-    other.broker.wikipedia_topic = "other".to_owned();
-    other.cursor_topic = Some(mine.cursor_topic());
-    let mut settings = ClientConfig::new();
-    settings.set("bootstrap.servers", cluster.bootstrap_servers());
-    let producer: FutureProducer = settings.create().unwrap();
-    for number in 0..120 {
-        let value = place(number).to_string();
-        let record = FutureRecord::to("wikipedia.changes.cursor")
-            .key("other")
-            .payload(&value);
-        producer.send(record, DEADLINE).await.unwrap();
-    }
-    assert_eq!(cursor::read(&mine).await.unwrap(), place(3));
-    assert_eq!(cursor::read(&other).await.unwrap(), place(119));
-}
-
-/// As a broker makes it that creates topics by itself.
-#[tokio::test(flavor = "multi_thread")]
-async fn cursor_is_found_also_where_its_topic_has_many_partitions() {
-    let cluster = cluster();
-    let mut config = config(&cluster, &[]);
-    config.cursor_topic = Some("many".to_owned());
-    cluster.create_topic("many", 16, 1).unwrap();
-    for topic in ["wikipedia.changes", "other"] {
-        config.broker.wikipedia_topic = topic.to_owned();
-        produce(events(3), &config, &CancellationToken::new())
+    // The second time librdkafka's own queue is full again and again.
+    for properties in [&[][..], &[("queue.buffering.max.messages", "100")]] {
+        let cluster = cluster(1);
+        let config = config(&cluster, properties);
+        produce(events(2_000), &config, &CancellationToken::new())
             .await
             .unwrap();
-        assert_eq!(cursor::read(&config).await.unwrap(), place(3));
+        assert_eq!(copies(&cluster, 2_000), [1; 2_000]);
+        let mut of_user: HashMap<String, (i32, usize)> = HashMap::new();
+        for message in written(&cluster) {
+            assert_eq!(message.key, message.event.user);
+            let id = message.event.id.unwrap();
+            let expected = [("id", id.as_str()), ("content-type", "application/json")];
+            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(message.headers, expected);
+            if let Some(user) = message.key {
+                let number = id.parse().unwrap();
+                let before = of_user.insert(user, (message.partition, number));
+                assert!(before.is_none_or(
+                    |(partition, before)| partition == message.partition && before < number
+                ));
+            }
+        }
+        assert_eq!(cursor::read(&config).await.unwrap(), place(2_000));
     }
 }
 
-/// The topic takes the first message, which has to be the cursor, and no event.
-#[tokio::test(flavor = "multi_thread")]
-async fn first_cursor_is_written_before_the_first_event_and_brings_it_again() {
-    let cluster = cluster();
-    let config = config(&cluster, &[]);
-    let resume = cursor::read(&config).await.unwrap();
-    assert_eq!(resume, Resume::default());
-    let taken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    let mut answers = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 100];
-    answers[0] = taken;
-    cluster.request_errors(RDKafkaApiKey::Produce, &answers);
-    let without_id = (Event::default(), Resume::default());
-    let events = (1..=20).map(|number| {
-        let seen = format!(r#"{{"last_event_id":"[{{\"timestamp\":{number}}}]","seen":["a"]}}"#);
-        (event(number).0, seen.parse().unwrap())
-    });
-    let events = stream::iter(std::iter::once(without_id).chain(events)).chain(stream::pending());
-    let shutdown = CancellationToken::new();
-    let produced = timeout(
-        DEADLINE,
-        super::produce(events, &resume, &config, &Counters::default(), &shutdown),
-    )
-    .await;
-    let error = produced.unwrap().unwrap_err();
-    assert!(format!("{error:#}").contains("authorization"), "{error:#}");
-    cluster.clear_request_errors(RDKafkaApiKey::Produce);
-    assert_eq!(cursor::read(&config).await.unwrap(), place(1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shutdown_ends_the_wait_for_the_first_cursor() {
-    let cluster = cluster();
-    let config = config(&cluster, &[]);
-    cluster.broker_down(1).unwrap();
-    let shutdown = CancellationToken::new();
-    let read = std::sync::atomic::AtomicUsize::new(0);
-    let endless =
-        stream::iter((1..).map(event)).inspect(|_| _ = read.fetch_add(1, Ordering::SeqCst));
-    let stop = async {
-        sleep(Duration::from_millis(200)).await;
-        shutdown.cancel();
-    };
-    let none = Resume::default();
-    let counters = Counters::default();
-    let producing = super::produce(endless, &none, &config, &counters, &shutdown);
-    let both = async { tokio::join!(producing, stop).0 };
-    let produced = timeout(Duration::from_secs(9), both).await;
-    produced.expect("in time").unwrap();
-    assert_eq!(read.into_inner(), SLICE, "sent without a cursor");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn missing_cursor_topic_is_made_and_empty() {
-    let cluster = cluster();
-    let mut config = config(&cluster, &[]);
-    config.cursor_topic = Some("missing".to_owned());
-    let resume = cursor::read(&config).await.unwrap();
-    assert_eq!(resume, Resume::default());
-    super::produce(
-        events(3),
-        &resume,
-        &config,
-        &Counters::default(),
-        &CancellationToken::new(),
-    )
-    .await
-    .unwrap();
-    assert_eq!(cursor::read(&config).await.unwrap(), place(3));
-}
-
-/// The topic is there, but the broker has not heard of it.
-#[tokio::test(flavor = "multi_thread")]
-async fn unknown_cursor_topic_is_not_taken_for_an_empty_one() {
-    let cluster = cluster();
-    let config = config(&cluster, &[]);
-    produce(events(3), &config, &CancellationToken::new())
-        .await
-        .unwrap();
-    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-    let known = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    let topic = config.cursor_topic();
-    cluster.topic_error(&topic, unknown).unwrap();
-    let read = cursor::read_within(&config, Duration::from_secs(3)).await;
-    let error = format!("{:#}", read.unwrap_err());
-    assert!(
-        error.contains(&topic) && error.contains("Unknown partition"),
-        "{error}"
-    );
-    let later = async {
-        sleep(Duration::from_secs(1)).await;
-        cluster.topic_error(&topic, known).unwrap();
-    };
-    let (read, ()) = tokio::join!(cursor::read(&config), later);
-    assert_eq!(read.unwrap(), place(3));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cursor_that_cannot_be_read_is_an_error_in_time() {
-    let cluster = cluster();
-    let config = config(&cluster, &[]);
-    cluster.broker_down(1).unwrap();
-    let reading = cursor::read_within(&config, Duration::from_secs(1));
-    let read = timeout(Duration::from_secs(4), reading).await;
-    assert!(read.expect("in time").is_err());
-}
-
-/// Three batches, one of each partition, are refused and sent again one by one; of these the first is refused for good.
+/// Three batches, one of each partition, are refused and sent again one by one; of these the first is refused for
+/// good. All events are gathered before the first is sent, and so are one slice.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_message_is_passed_over_and_no_other_is_lost() {
     for refusal in [
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD,
     ] {
-        let cluster = cluster();
+        let cluster = cluster(1);
         // So long that a busy machine too has a batch whole before it is sent.
         let config = config(&cluster, &[("linger.ms", "1000")]);
         cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 4]);
-        produce(events(1_000), &config, &CancellationToken::new())
-            .await
-            .unwrap();
+        let counters = Counters::default();
+        let writer = Writer::new(&config, &counters).unwrap();
+        let (mut records, mut reached) = (gathered(events(1_000)).await, place(0));
+        let written = write_all(&mut records, &mut reached, &writer).await;
+        written.unwrap();
+        writer.close().await;
         let copies = copies(&cluster, 1_000);
         assert!(copies.iter().all(|copies| *copies <= 1));
         let refused = copies.iter().filter(|copies| **copies == 0).count();
-        assert_eq!(refused, 1);
-        assert_eq!(cursor::read(&config).await.unwrap(), place(1_000));
+        assert_eq!((refused, counters.refused.total()), (1, 1));
+        assert_eq!(counters.acknowledged.total(), 999);
+        assert_eq!(reached, place(1_000));
     }
 }
 
+/// The third one is longer than all that may be read ahead.
 #[tokio::test(flavor = "multi_thread")]
 async fn message_too_long_for_librdkafka_is_passed_over() {
-    let cluster = cluster();
+    let cluster = cluster(1);
     let config = config(&cluster, &[("message.max.bytes", "1000")]);
-    let mut long = event(2);
-    long.0.title = Some("x".repeat(5_000));
-    let three = stream::iter([event(1), long, event(3)]);
-    produce(three, &config, &CancellationToken::new())
-        .await
-        .unwrap();
-    assert_eq!(copies(&cluster, 3), [1, 0, 1]);
-    assert_eq!(cursor::read(&config).await.unwrap(), place(3));
+    let long = |number, length| {
+        let (mut event, place) = event(number);
+        event.title = Some("x".repeat(length));
+        (event, place)
+    };
+    let four = stream::iter([event(1), long(2, 5_000), long(3, BYTES + 1), event(4)]);
+    let shutdown = CancellationToken::new();
+    let produced = timeout(DEADLINE, produce(four, &config, &shutdown)).await;
+    produced.expect("in time").unwrap();
+    assert_eq!(copies(&cluster, 4), [1, 0, 0, 1]);
+    assert_eq!(cursor::read(&config).await.unwrap(), place(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays_behind() {
-    let cluster = cluster();
+async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays() {
+    let cluster = cluster(1);
     let config = config(&cluster, &[]);
-    produce(events(10), &config, &CancellationToken::new())
-        .await
-        .unwrap();
-    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 100]);
-    let more = events(20).chain(stream::pending());
+    write_cursor(&config, 10..11).await;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[DENIED; 100]);
+    let more = stream::iter((11..=20).map(event)).chain(stream::pending());
     let shutdown = CancellationToken::new();
-    let produced = timeout(DEADLINE, produce(more, &config, &shutdown)).await;
+    let producing = produce_from(place(10), more, &config, &shutdown);
+    let produced = timeout(DEADLINE, producing).await;
     let error = produced.unwrap().unwrap_err();
     assert!(format!("{error:#}").contains("authorization"), "{error:#}");
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
@@ -363,64 +292,10 @@ async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays_behind() {
 /// The stream has ended before the first answer, so that it comes while the producer finishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_after_the_last_event_is_an_error_too() {
-    let cluster = cluster();
+    let cluster = cluster(1);
     let config = config(&cluster, &[]);
-    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    cluster.request_errors(RDKafkaApiKey::Produce, &[denied; 100]);
+    cluster.request_errors(RDKafkaApiKey::Produce, &[DENIED; 100]);
     let produced = produce(events(20), &config, &CancellationToken::new()).await;
     let error = produced.unwrap_err();
     assert!(format!("{error:#}").contains("authorization"), "{error:#}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn broker_that_is_away_slows_the_reading_and_nothing_is_lost() {
-    let cluster = cluster();
-    let config = config(&cluster, &[]);
-    let count = IN_FLIGHT_LIMIT + IN_FLIGHT_LIMIT / 2;
-    let read = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let reading = Arc::clone(&read);
-    let events = events(count).inspect(move |_| _ = reading.fetch_add(1, Ordering::SeqCst));
-    cluster.broker_down(1).unwrap();
-    let shutdown = CancellationToken::new();
-    let producing = produce(events, &config, &shutdown);
-    let watching = async {
-        let begun = Instant::now();
-        while read.load(Ordering::SeqCst) < IN_FLIGHT_LIMIT {
-            assert!(begun.elapsed() < DEADLINE, "reading stopped too early");
-            sleep(Duration::from_millis(10)).await;
-        }
-        sleep(Duration::from_millis(500)).await;
-        let read = read.load(Ordering::SeqCst);
-        assert!(read <= IN_FLIGHT_LIMIT + SLICE, "{read} read");
-        cluster.broker_up(1).unwrap();
-    };
-    tokio::join!(producing, watching).0.unwrap();
-    assert_eq!(copies(&cluster, count), vec![1; count]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
-    // The second time librdkafka's own queue is full first.
-    for properties in [&[][..], &[("queue.buffering.max.messages", "1000")]] {
-        let cluster = cluster();
-        let config = config(&cluster, properties);
-        produce(events(10), &config, &CancellationToken::new())
-            .await
-            .unwrap();
-        cluster.broker_down(1).unwrap();
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            sleep(Duration::from_millis(200)).await;
-            shutdown.cancel();
-        };
-        let endless = stream::iter((11..).map(event));
-        let producing = produce(endless, &config, &shutdown);
-        let both = async { tokio::join!(producing, stop).0 };
-        timeout(Duration::from_secs(9), both)
-            .await
-            .expect("in time")
-            .unwrap();
-        cluster.broker_up(1).unwrap();
-        assert_eq!(cursor::read(&config).await.unwrap(), place(10));
-    }
 }

@@ -3,6 +3,7 @@
 
 mod broker;
 mod report;
+mod rows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,19 +13,23 @@ use anyhow::Result;
 use anyhow::bail;
 use serde_json::Value;
 
-use self::broker::BenchBroker;
-use super::cassandra::Keyspace;
-use super::machine;
-use super::producer::Producer;
-use super::reader;
-use super::replay;
-use super::rounds;
-use super::row::Measured;
-use super::row::Memory;
-use super::server::Server;
+use crate::bench::machine;
+use crate::bench::pipeline::broker::BenchBroker;
+use crate::bench::pipeline::rows::Outcome;
+use crate::bench::pipeline::rows::RESIDENT_EVENTS;
+use crate::bench::pipeline::rows::ROWS;
+use crate::bench::pipeline::rows::Rounds;
+use crate::bench::pipeline::rows::Row;
+use crate::bench::producer::Producer;
+use crate::bench::reader;
+use crate::bench::replay;
+use crate::bench::row::Measured;
+use crate::bench::row::Memory;
+use crate::bench::server::Server;
 use crate::chapters;
 use crate::process;
 use crate::services;
+use crate::services::Keyspace;
 
 /// From the stream through a broker into a chapter's statistics, beside what the parts cost anyway
 ///
@@ -87,31 +92,6 @@ pub struct Options {
     cassandra: String,
 }
 
-/// In the order in which they are measured and shown.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, clap::ValueEnum)]
-pub enum Row {
-    Read,
-    Parse,
-    Watch,
-    Produce,
-    Librdkafka,
-    Memory,
-    Cassandra,
-    Resident,
-}
-
-const ROWS: [Row; 8] = [
-    Row::Read,
-    Row::Parse,
-    Row::Watch,
-    Row::Produce,
-    Row::Librdkafka,
-    Row::Memory,
-    Row::Cassandra,
-    Row::Resident,
-];
-
-const RESIDENT_EVENTS: u64 = 2_000_000;
 const WARM_EVENTS: u64 = 300_000;
 const FIRST_CHAPTER: u8 = 5;
 
@@ -119,50 +99,6 @@ const FIRST_CHAPTER: u8 = 5;
 struct Filled {
     topic: String,
     truth: Value,
-}
-
-/// What one run of a row gave.
-pub enum Outcome {
-    Throughput(Measured),
-    /// Of the producer and of the consumer.
-    Resident([Memory; 2]),
-}
-
-type Rounds = rounds::Rounds<Row, Outcome>;
-
-impl rounds::Row for Row {
-    fn name(self, chapter: u8) -> String {
-        match self {
-            Self::Read => "read".to_owned(),
-            Self::Parse => "read and parse".to_owned(),
-            Self::Watch => format!("ch-{chapter} watch"),
-            Self::Produce => format!("ch-{chapter} producer"),
-            Self::Librdkafka => "librdkafka alone".to_owned(),
-            Self::Memory => format!("ch-{chapter} consumer, memory"),
-            Self::Cassandra => format!("ch-{chapter} consumer, Cassandra"),
-            Self::Resident => format!("ch-{chapter} resident memory"),
-        }
-    }
-}
-
-impl rounds::Outcome for Outcome {
-    fn line(&self) -> String {
-        match self {
-            Self::Throughput(run) => run.line(),
-            Self::Resident([producer, consumer]) => format!(
-                "at most {} and {} MiB",
-                producer.peak / 1024,
-                consumer.peak / 1024
-            ),
-        }
-    }
-
-    fn throughput(&self) -> Option<Measured> {
-        match self {
-            Self::Throughput(run) => Some(*run),
-            Self::Resident(_) => None,
-        }
-    }
 }
 
 /// What all runs have in common.
@@ -195,7 +131,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         // a Cassandra half as long again.
         let (.., warm) = bench.fill("warm", WARM_EVENTS).await?;
         if rows.contains(&Row::Cassandra) && bench.has_cassandra().await {
-            bench.cassandra(&warm, 0).await?;
+            bench.cassandra(&warm).await?;
         }
         bench.broker.forget(&warm.topic).await?;
     }
@@ -254,7 +190,7 @@ impl Bench {
             }
             Row::Cassandra => {
                 let filled = self.filled(round, filled).await?;
-                self.cassandra(filled, round).await?
+                self.cassandra(filled).await?
             }
             Row::Resident => return Ok(Outcome::Resident(self.resident().await?)),
         };
@@ -305,15 +241,10 @@ impl Bench {
         server.drain(&filled.truth, usage, self.deadline).await
     }
 
-    async fn cassandra(&self, filled: &Filled, round: u32) -> Result<Measured> {
-        let keyspace = Keyspace::new(&self.options.cassandra, round);
-        let store = [
-            ("STORAGE", "cassandra"),
-            ("CASSANDRA_NODES", &keyspace.node),
-            ("CASSANDRA_KEYSPACE", &keyspace.name),
-        ];
-        let drained = self.drain(filled, &store).await;
-        keyspace.drop_it().await?;
+    async fn cassandra(&self, filled: &Filled) -> Result<Measured> {
+        let keyspace = Keyspace::new("bench", &self.options.cassandra);
+        let drained = self.drain(filled, &keyspace.variables()).await;
+        keyspace.remove().await?;
         Ok(drained?.0)
     }
 

@@ -3,59 +3,34 @@
 
 use std::path::Path;
 use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
 use serde_json::Value;
 
-use super::reader::FIRST_EVENT;
-use super::reader::USERS;
-use super::replay::Replay;
-use super::row::Measured;
-use super::row::Memory;
-use super::row::Meter;
-use super::row::Used;
-use super::usage::Usage;
+use crate::bench::reader::FIRST_EVENT;
+use crate::bench::reader::USERS;
+use crate::bench::replay::Replay;
+use crate::bench::role::Role;
+use crate::bench::row::Measured;
+use crate::bench::row::Memory;
+use crate::bench::row::Meter;
+use crate::bench::row::Used;
+use crate::bench::usage::Usage;
 use crate::broker::Broker;
-use crate::client::free_port;
-use crate::process::Process;
-use crate::process::Program;
+use crate::process;
 use crate::process::Signal;
-use crate::process::describe;
 
-const POLL: Duration = Duration::from_millis(20);
 const END: Duration = Duration::from_secs(15);
 
-/// A chapter's producer, with a stream that it has not reached yet.
-pub struct Producer {
-    process: Process,
-    stream_port: u16,
-}
+/// A chapter's producer.
+pub struct Producer(Role);
 
 impl Producer {
-    /// `environment` names the broker and the topic.
-    pub fn start(binary: &Path, environment: &[(&str, &str)]) -> Result<Self> {
-        let (port, stream_port) = (free_port()?, free_port()?);
-        let mut program = Program::new([binary])
-            .args(["producer"])
-            .folder(std::env::temp_dir())
-            .keep_lines(20)
-            .env("CONFIG_FILE", "/dev/null")
-            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
-            .env(
-                "WIKIPEDIA_STREAM_URL",
-                format!("http://127.0.0.1:{stream_port}/v2/stream/recentchange"),
-            );
-        for (name, value) in environment {
-            program = program.env(name, *value);
-        }
-        Ok(Self {
-            process: program.start()?,
-            stream_port,
-        })
+    /// `variables` name the broker and the topic.
+    pub fn start(binary: &Path, variables: &[(&str, &str)]) -> Result<Self> {
+        Role::start(binary, "producer", variables).map(Self)
     }
 
     /// Lets it write `events` events of the replay to `topic`, and returns what a correct consumer counts of them.
@@ -67,22 +42,23 @@ impl Producer {
         events: u64,
         deadline: Duration,
     ) -> Result<(Measured, Memory, Value)> {
-        let replay = Replay::start(self.stream_port, 0, USERS, Some(events)).await?;
+        let replay = Replay::start(self.0.stream_port, 0, USERS, Some(events)).await?;
         let used = |producer: &Self| Used {
             broker: broker_usage(),
-            ..replay.used(Usage::of(&producer.process))
+            ..replay.used(producer.0.usage())
         };
         let meter = Meter::begin(used(self));
         let begun = replay.first_event(FIRST_EVENT).await;
-        let begun = begun.with_context(|| self.last_words())?;
+        let begun = begun.with_context(|| process::tail(&self.0.process.stderr.lines()))?;
         let mut memory = Memory::default();
         loop {
             let progress = replay.progress().await?;
-            memory.see(Usage::of(&self.process), progress.sent, events);
+            memory.see(self.0.usage(), progress.sent, events);
             if progress.finished {
                 break;
             }
-            self.wait(begun, deadline, "the replay has not sent all")
+            self.0
+                .wait(begun, deadline, "the replay has not sent all")
                 .await?;
         }
         let truth = replay.truth().await?;
@@ -98,53 +74,25 @@ impl Producer {
                 break;
             }
             let what = format!("{written} of {expected} are in the topic");
-            self.wait(begun, deadline, &what).await?;
+            self.0.wait(begun, deadline, &what).await?;
         }
         let seconds = begun.elapsed().as_secs_f64();
         let measured = meter.end(used(self), expected, events, seconds);
         Ok((measured, memory, truth))
     }
 
-    async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-        if let Some(status) = self.process.ended() {
-            bail!(
-                "the producer has ended, {}: {}",
-                describe(status),
-                self.last_words()
-            );
-        }
-        ensure!(
-            begun.elapsed() < deadline,
-            "{what} within {} s: {}",
-            deadline.as_secs(),
-            self.last_words()
-        );
-        tokio::time::sleep(POLL).await;
-        Ok(())
-    }
-
     /// What stands in the topic must be what the producer says was acknowledged, once each.
     pub async fn stop(mut self, truth: &Value) -> Result<()> {
-        self.process.signal(Signal::TERM)?;
-        let status = self.process.wait(END).await.context("the producer")?;
-        let said = self.process.stderr.all().await;
-        ensure!(
-            status.success(),
-            "the producer: {}\n{}",
-            describe(status),
-            said.join("\n")
-        );
-        let acknowledged = said.iter().find_map(|line| acknowledged(line));
+        self.0.process.signal(Signal::TERM)?;
+        let finished = self.0.process.finish(END).await.context("the producer")?;
+        finished.has_succeeded().context("the producer")?;
+        let acknowledged = finished.stderr.iter().find_map(|line| acknowledged(line));
         let expected = messages(truth);
         ensure!(
             acknowledged == Some(expected),
             "the producer says that {acknowledged:?} were acknowledged, {expected} were sent"
         );
         Ok(())
-    }
-
-    fn last_words(&self) -> String {
-        self.process.stderr.lines().join("\n")
     }
 }
 

@@ -8,10 +8,10 @@ use anyhow::Result;
 use anyhow::ensure;
 use serde::Deserialize;
 
-use super::replay::Replay;
-use super::row::Measured;
-use super::row::Meter;
-use super::usage::Usage;
+use crate::bench::replay::Replay;
+use crate::bench::row::Measured;
+use crate::bench::row::Meter;
+use crate::bench::usage::Usage;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::describe;

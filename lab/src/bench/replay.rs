@@ -9,8 +9,8 @@ use anyhow::bail;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::row::Used;
-use super::usage::Usage;
+use crate::bench::row::Used;
+use crate::bench::usage::Usage;
 use crate::client::Client;
 use crate::process::Process;
 use crate::process::Program;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::row::Measured;
-use super::row::median;
+use crate::bench::row::Measured;
+use crate::bench::row::median;
 use crate::screen::grouped;
 use crate::terminal;
 

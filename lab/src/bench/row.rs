@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::usage::Usage;
-use super::usage::machine_cpu_seconds;
+use crate::bench::usage::Usage;
+use crate::bench::usage::machine_cpu_seconds;
 
 /// What one run measured. `None` where the system does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -7,30 +7,25 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::replay::Replay;
-use super::row::Measured;
-use super::row::Memory;
-use super::row::Meter;
-use super::row::Used;
-use super::usage::Usage;
-use crate::check::subject::JWT_SECRET;
-use crate::check::subject::PASSWORD;
-use crate::check::subject::PASSWORD_HASH;
-use crate::check::subject::USERNAME;
+use crate::bench::replay::Replay;
+use crate::bench::role::Role;
+use crate::bench::row::Measured;
+use crate::bench::row::Memory;
+use crate::bench::row::Meter;
+use crate::bench::row::Used;
+use crate::bench::usage::Usage;
 use crate::client::Client;
-use crate::client::free_port;
-use crate::process::Process;
-use crate::process::Program;
-use crate::process::describe;
+use crate::credentials::JWT_SECRET;
+use crate::credentials::PASSWORD;
+use crate::credentials::PASSWORD_HASH;
+use crate::credentials::USERNAME;
+use crate::totals;
 
 const START: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
 
 /// The shortest and the longest time between two questions for the totals that a consumer has so far.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -39,109 +34,47 @@ const LONGEST_DRAIN_POLL: Duration = Duration::from_secs(1);
 /// How often a consumer is asked while it drains a topic; some more times when little is left.
 const DRAIN_QUESTIONS: u32 = 20;
 
-/// The fields that must be the truth's; `by_user` comes with a later chapter, and holds the first users only.
-const FIELDS: [&str; 5] = [
-    "messages",
-    "distinct_users",
-    "bots",
-    "non_bots",
-    "by_domain",
-];
-
-/// A chapter that serves, with a stream that it has not reached yet: it asks for it again and again.
+/// A chapter that serves, and a token for it.
 pub struct Server {
-    role: &'static str,
-    process: Process,
-    pub client: Client,
+    role: Role,
     pub token: String,
-    stream_port: u16,
 }
 
 impl Server {
-    /// `environment` says where the totals are kept, and what is read other than the stream.
-    pub async fn start(
-        binary: &Path,
-        role: &'static str,
-        environment: &[(&str, &str)],
-    ) -> Result<Self> {
-        let (port, stream_port) = (free_port()?, free_port()?);
-        let mut program = Program::new([binary])
-            .args([role])
-            .folder(std::env::temp_dir())
-            .keep_lines(20)
-            .env("CONFIG_FILE", "/dev/null")
-            .env("HTTP_ADDR", format!("127.0.0.1:{port}"))
-            .env(
-                "WIKIPEDIA_STREAM_URL",
-                format!("http://127.0.0.1:{stream_port}/v2/stream/recentchange"),
-            )
-            .env("JWT_SECRET", JWT_SECRET)
-            .env("ADMIN_USERNAME", USERNAME)
-            .env("ADMIN_PASSWORD_HASH", PASSWORD_HASH);
-        for (name, value) in environment {
-            program = program.env(name, *value);
-        }
-        let mut server = Self {
-            role,
-            process: program.start()?,
-            client: Client::new(format!("http://127.0.0.1:{port}")),
-            token: String::new(),
-            stream_port,
-        };
-        server.wait_for_status().await?;
-        let credentials = json!({"username": USERNAME, "password": PASSWORD});
-        let answer = server.client.post_json("/login", &credentials).await?;
-        let token = answer.json()?["token"].as_str().map(str::to_owned);
-        server.token = token.with_context(|| format!("cannot log in: {}", answer.text()))?;
-        Ok(server)
-    }
-
-    async fn wait_for_status(&mut self) -> Result<()> {
+    /// `store` says where the totals are kept, and what is read other than the stream.
+    pub async fn start(binary: &Path, role: &'static str, store: &[(&str, &str)]) -> Result<Self> {
+        let users = [
+            ("JWT_SECRET", JWT_SECRET),
+            ("ADMIN_USERNAME", USERNAME),
+            ("ADMIN_PASSWORD_HASH", PASSWORD_HASH),
+        ];
+        let mut role = Role::start(binary, role, &[&users, store].concat())?;
         let begun = Instant::now();
-        while self.client.get("/status").await.is_err() {
-            self.check()?;
-            ensure!(
-                begun.elapsed() < START,
-                "no answer from /status within {} s: {}",
-                START.as_secs(),
-                self.last_words()
-            );
-            tokio::time::sleep(POLL).await;
+        while role.client.get("/status").await.is_err() {
+            role.wait(begun, START, "no answer from /status").await?;
         }
-        Ok(())
+        let credentials = json!({"username": USERNAME, "password": PASSWORD});
+        let answer = role.client.post_json("/login", &credentials).await?;
+        let token = answer.json()?["token"].as_str().map(str::to_owned);
+        let token = token.with_context(|| format!("cannot log in: {}", answer.text()))?;
+        Ok(Self { role, token })
     }
 
-    fn check(&mut self) -> Result<()> {
-        if let Some(status) = self.process.ended() {
-            bail!(
-                "{} has ended, {}: {}",
-                self.role,
-                describe(status),
-                self.last_words()
-            );
-        }
-        Ok(())
-    }
-
-    fn last_words(&self) -> String {
-        self.process.stderr.lines().join("\n")
+    /// `host:port`.
+    pub fn authority(&self) -> &str {
+        self.role.client.authority()
     }
 
     /// The stream that the server is waiting for, at `rate` or, with 0, as fast as it is read.
     pub async fn replay(&self, rate: u64, users: u32, events: Option<u64>) -> Result<Replay> {
-        Replay::start(self.stream_port, rate, users, events).await
+        Replay::start(self.role.stream_port, rate, users, events).await
     }
 
     pub async fn stats(&self) -> Result<Value> {
         // On a connection of its own: a kept one that was idle for 10 s may be closed just when it is used again.
-        let client = Client::new(self.client.base());
+        let client = Client::new(self.role.client.base());
         let answer = client.get_with_token("/stats", &self.token).await?;
-        ensure!(
-            answer.status == 200,
-            "/stats answers {}: {}",
-            answer.status,
-            answer.text()
-        );
+        answer.has_status(200).context("/stats")?;
         answer.json()
     }
 
@@ -152,7 +85,7 @@ impl Server {
     }
 
     pub fn usage(&self) -> Option<Usage> {
-        Usage::of(&self.process)
+        self.role.usage()
     }
 
     /// Lets the server read `events` events, from the first one sent to the last one counted; an error if its totals
@@ -168,20 +101,21 @@ impl Server {
         let meter = Meter::begin(replay.used(before));
         let begun = replay.first_event(START).await?;
         while !replay.progress().await?.finished {
-            self.wait(begun, deadline, "the replay has not sent all")
+            self.role
+                .wait(begun, deadline, "the replay has not sent all")
                 .await?;
         }
         let truth = replay.truth().await?;
         let mut stats = self.stats().await?;
         while stats["messages"].as_u64() < truth["messages"].as_u64() {
             let what = format!("counted {} of {}", stats["messages"], truth["messages"]);
-            self.wait(begun, deadline, &what).await?;
+            self.role.wait(begun, deadline, &what).await?;
             stats = self.stats().await?;
         }
         let seconds = begun.elapsed().as_secs_f64();
         let counted = truth["messages"].as_u64().unwrap_or_default();
         let measured = meter.end(replay.used(self.usage()), counted, events, seconds);
-        compare(&stats, &truth)?;
+        totals::compare(&stats, &truth).context("wrong totals")?;
         Ok((measured, stats))
     }
 
@@ -212,7 +146,7 @@ impl Server {
                 Some((meter, since, before)) => {
                     let (events, elapsed) = (counted.saturating_sub(*before), since.elapsed());
                     if counted >= messages(truth) {
-                        compare(&stats, truth)?;
+                        totals::compare(&stats, truth).context("wrong totals")?;
                         ensure!(
                             events > 0,
                             "all was counted at the first look: take more --events"
@@ -225,27 +159,9 @@ impl Server {
                 None => {}
             }
             let what = format!("counted {counted} of {}", truth["messages"]);
-            self.within(begun, deadline, &what)?;
+            self.role.within(begun, deadline, &what)?;
             tokio::time::sleep(pause).await;
         }
-    }
-
-    async fn wait(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-        self.within(begun, deadline, what)?;
-        tokio::time::sleep(POLL).await;
-        Ok(())
-    }
-
-    /// An error once the deadline has passed, or the server has ended.
-    fn within(&mut self, begun: Instant, deadline: Duration, what: &str) -> Result<()> {
-        self.check()?;
-        ensure!(
-            begun.elapsed() < deadline,
-            "{what} within {} s: {}",
-            deadline.as_secs(),
-            self.last_words()
-        );
-        Ok(())
     }
 }
 
@@ -261,51 +177,9 @@ fn drain_pause(elapsed: Duration, done: u64, left: u64) -> Duration {
     pause.clamp(DRAIN_POLL, LONGEST_DRAIN_POLL)
 }
 
-/// # Errors
-/// Names the first field that differs; of an object, the first name.
-fn compare(stats: &Value, truth: &Value) -> Result<()> {
-    for field in FIELDS {
-        let (counted, expected) = (&stats[field], &truth[field]);
-        if counted == expected {
-            continue;
-        }
-        if let (Some(counted), Some(expected)) = (counted.as_object(), expected.as_object()) {
-            let mut names = expected.keys().chain(counted.keys());
-            let name = names.find(|name| counted.get(*name) != expected.get(*name));
-            let shown = |totals: &Map<String, Value>| {
-                let value = name.and_then(|name| totals.get(name));
-                value.map_or("nothing".to_owned(), Value::to_string)
-            };
-            bail!(
-                "wrong totals: {field}, {}: {} counted, {} sent",
-                name.map_or("", String::as_str),
-                shown(counted),
-                shown(expected)
-            );
-        }
-        bail!("wrong totals: {field}: {counted} counted, {expected} sent");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn totals() -> Value {
-        json!({
-            "messages": 3, "distinct_users": 2, "bots": 1, "non_bots": 2,
-            "by_domain": {"a": 1, "b": 2}, "by_user": {"x": 2, "y": 1},
-        })
-    }
-
-    #[test]
-    fn totals_that_are_the_truth_pass_with_or_without_users() {
-        let mut stats = totals();
-        assert!(compare(&stats, &totals()).is_ok());
-        stats.as_object_mut().unwrap().remove("by_user");
-        assert!(compare(&stats, &totals()).is_ok());
-    }
 
     #[test]
     fn consumer_is_asked_seldom_and_often_only_before_the_end() {
@@ -316,19 +190,5 @@ mod tests {
         assert_eq!(drain_pause(Duration::from_millis(50), 50, 50), DRAIN_POLL);
         assert_eq!(drain_pause(seconds(1), 0, 1_000_000), DRAIN_POLL);
         assert_eq!(drain_pause(seconds(1), 1, 1_000_000), LONGEST_DRAIN_POLL);
-    }
-
-    #[test]
-    fn any_field_that_differs_is_named() {
-        for field in ["messages", "distinct_users", "bots", "non_bots"] {
-            let mut stats = totals();
-            stats[field] = json!(7);
-            let error = compare(&stats, &totals()).unwrap_err().to_string();
-            assert!(error.contains(&format!("{field}: 7 counted")), "{error}");
-        }
-        let mut stats = totals();
-        stats["by_domain"]["c"] = json!(1);
-        let error = compare(&stats, &totals()).unwrap_err().to_string();
-        assert!(error.contains("c: 1 counted, nothing sent"), "{error}");
     }
 }

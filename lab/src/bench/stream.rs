@@ -3,6 +3,7 @@
 //! machine does not fall on one row alone.
 
 mod report;
+mod rows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,20 +13,23 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 
-use self::report::millis;
-use super::cassandra::Keyspace;
-use super::load;
-use super::load::Load;
-use super::machine;
-use super::reader;
-use super::replay;
-use super::rounds;
-use super::row::Measured;
-use super::server::Server;
-use super::table::number;
+use crate::bench::load;
+use crate::bench::machine;
+use crate::bench::reader;
+use crate::bench::replay;
+use crate::bench::row::Measured;
+use crate::bench::server::Server;
+use crate::bench::stream::rows::Outcome;
+use crate::bench::stream::rows::REQUESTS_A_SECOND;
+use crate::bench::stream::rows::ROWS;
+use crate::bench::stream::rows::Resident;
+use crate::bench::stream::rows::Rounds;
+use crate::bench::stream::rows::Row;
+use crate::bench::stream::rows::StatsUnderLoad;
 use crate::chapters;
 use crate::process;
 use crate::services;
+use crate::services::Keyspace;
 
 /// From the stream into a chapter's statistics, beside what reading the same bytes costs anyway
 ///
@@ -83,88 +87,12 @@ pub struct Options {
     rate: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-pub enum Row {
-    Read,
-    Parse,
-    Watch,
-    Memory,
-    Cassandra,
-    Stats,
-    Resident,
-}
-
-/// In the order in which they are measured and shown.
-const ROWS: [Row; 7] = [
-    Row::Read,
-    Row::Parse,
-    Row::Watch,
-    Row::Memory,
-    Row::Cassandra,
-    Row::Stats,
-    Row::Resident,
-];
-
-const REQUESTS_A_SECOND: u32 = 2_000;
 const RESIDENT_EVENTS: u64 = 2_000_000;
 /// So many to draw from that 300,000 are drawn in as many events.
 const RESIDENT_USERS: u32 = 2_000_000;
 
 /// From chapter 5 on the stream goes through a broker: reading it and counting are two programs.
 const LAST_CHAPTER: u8 = 4;
-
-/// What one run of a row gave.
-pub enum Outcome {
-    Throughput(Measured),
-    Stats(StatsUnderLoad),
-    Resident(Resident),
-}
-
-pub struct StatsUnderLoad {
-    pub load: Load,
-    pub asked_events_a_second: u64,
-    pub events_a_second: f64,
-}
-
-pub struct Resident {
-    pub events: u64,
-    pub distinct_users: u64,
-    pub resident_mib: Option<f64>,
-    pub peak_mib: Option<f64>,
-}
-
-type Rounds = rounds::Rounds<Row, Outcome>;
-
-impl rounds::Row for Row {
-    fn name(self, chapter: u8) -> String {
-        match self {
-            Self::Read => "read".to_owned(),
-            Self::Parse => "read and parse".to_owned(),
-            Self::Watch => format!("ch-{chapter} watch"),
-            Self::Memory => format!("ch-{chapter} serve, memory"),
-            Self::Cassandra => format!("ch-{chapter} serve, Cassandra"),
-            Self::Stats => format!("ch-{chapter} /stats under load"),
-            Self::Resident => format!("ch-{chapter} resident memory"),
-        }
-    }
-}
-
-impl rounds::Outcome for Outcome {
-    fn line(&self) -> String {
-        match self {
-            Self::Throughput(run) => run.line(),
-            Self::Stats(run) => format!("p99 {}", millis(run.load.percentile(99.0))),
-            Self::Resident(run) => format!("{} MiB", number(run.resident_mib, 0)),
-        }
-    }
-
-    fn throughput(&self) -> Option<Measured> {
-        match self {
-            Self::Throughput(run) => Some(*run),
-            _ => None,
-        }
-    }
-}
 
 /// What all runs have in common.
 struct Bench {
@@ -182,9 +110,10 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let probes = rows.iter().any(|row| matches!(row, Row::Read | Row::Parse));
     let bench = Bench {
         chapter: process::build(number).await?,
-        probe: match probes {
-            true => Some(process::build_package("lab-probe").await?),
-            false => None,
+        probe: if probes {
+            Some(process::build_package("lab-probe").await?)
+        } else {
+            None
         },
         // A twentieth of the slowest target, and time to start.
         deadline: Duration::from_secs(60 + options.events.max(RESIDENT_EVENTS) / 2_000),
@@ -202,7 +131,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             if row == Row::Resident && round > 1 {
                 continue;
             }
-            let outcome = bench.run(row, round, &rounds).await;
+            let outcome = bench.run(row, &rounds).await;
             let line = rounds.add(row, round, outcome);
             eprintln!("round {round} of {}: {line}", bench.options.runs);
         }
@@ -237,7 +166,7 @@ fn skipped(row: Row, chapter: u8, has_cassandra: bool, node: &str) -> Option<Str
 }
 
 impl Bench {
-    async fn run(&self, row: Row, round: u32, rounds: &Rounds) -> Result<Outcome> {
+    async fn run(&self, row: Row, rounds: &Rounds) -> Result<Outcome> {
         let events = self.options.events;
         let probe = || self.probe.as_deref().context("lab-probe was not built");
         let measured = match row {
@@ -245,7 +174,7 @@ impl Bench {
             Row::Parse => reader::probe(probe()?, "parse", events, self.deadline).await?,
             Row::Watch => reader::watch(&self.chapter, events, self.deadline).await?,
             Row::Memory => self.memory().await?,
-            Row::Cassandra => self.cassandra(round).await?,
+            Row::Cassandra => self.cassandra().await?,
             Row::Stats => {
                 let reached = rounds.median(Row::Memory).map(|run| run.events_a_second);
                 return Ok(Outcome::Stats(self.stats(reached).await?));
@@ -261,20 +190,16 @@ impl Bench {
         Ok(counted.await?.0)
     }
 
-    async fn cassandra(&self, round: u32) -> Result<Measured> {
-        let keyspace = Keyspace::new(&self.options.cassandra, round);
-        let store = [
-            ("STORAGE", "cassandra"),
-            ("CASSANDRA_NODES", &keyspace.node),
-            ("CASSANDRA_KEYSPACE", &keyspace.name),
-        ];
+    async fn cassandra(&self) -> Result<Measured> {
+        let keyspace = Keyspace::new("bench", &self.options.cassandra);
+        let store = keyspace.variables();
         let counted = async {
             let mut server = Server::start(&self.chapter, "serve", &store).await?;
             let counted = server.count(reader::USERS, self.options.events, self.deadline);
             anyhow::Ok(counted.await?.0)
         };
         let counted = counted.await;
-        keyspace.drop_it().await?;
+        keyspace.remove().await?;
         counted
     }
 
@@ -289,7 +214,7 @@ impl Bench {
         let replay = server.replay(rate, reader::USERS, None).await?;
         replay.first_event(self.deadline).await?;
         let plan = load::Plan {
-            authority: server.client.authority().to_owned(),
+            authority: server.authority().to_owned(),
             path: "/stats",
             token: server.token.clone(),
             requests_a_second: REQUESTS_A_SECOND,

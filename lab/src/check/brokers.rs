@@ -5,13 +5,14 @@ use anyhow::Result;
 use anyhow::bail;
 
 use crate::broker::Broker;
+use crate::services::first_of;
 use crate::services::kafka::DEFAULT_PORT;
 use crate::services::kafka_answers;
 
 /// The one that is named, else the Kafka of `cargo lab services` if it is up, else one in memory.
 pub async fn choose(named: Option<&str>) -> Result<Broker> {
     if let Some(addresses) = named {
-        let first = addresses.split(',').next().unwrap_or(addresses).trim();
+        let first = first_of(addresses);
         if !kafka_answers(first).await {
             bail!("no broker answers on {first} (--broker or REDPANDA_BROKER)");
         }
@@ -28,10 +29,12 @@ pub async fn choose(named: Option<&str>) -> Result<Broker> {
 
 pub fn describe(broker: &Broker) -> String {
     let address = &broker.address;
-    match broker.is_embedded() {
-        true => format!("broker {address}, in memory"),
-        false => format!("broker {address}"),
-    }
+    let where_it_is = if broker.is_embedded() {
+        ", in memory"
+    } else {
+        ""
+    };
+    format!("broker {address}{where_it_is}")
 }
 
 #[cfg(test)]

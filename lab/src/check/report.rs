@@ -4,13 +4,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use console::style;
+use console::truncate_str;
 use serde_json::Value;
 use serde_json::json;
 
-use super::runner::Check;
-use super::runner::Needs;
-use super::runner::Outcome;
+use crate::check::runner::Check;
+use crate::check::runner::Needs;
+use crate::check::runner::Outcome;
 use crate::screen;
+use crate::screen::plain;
 use crate::terminal;
 
 pub struct Report {
@@ -57,7 +60,9 @@ impl Report {
             self.heading = heading;
         }
         if self.colour {
-            print(&format!("  … {}", check.name));
+            // On one line, which the result is then written over.
+            let name = format!("  … {}", check.name);
+            print(&truncate_str(&name, screen::size().1, "…"));
         }
     }
 
@@ -87,10 +92,7 @@ impl Report {
     }
 
     pub fn lines(&self, check: &Check, outcome: &Outcome, took: Duration) -> String {
-        let paint = |code: &str, text: &str| match self.colour {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        };
+        let mark = |text| style(text).force_styling(self.colour);
         let erase = if self.colour { "\r\x1b[K" } else { "" };
         let time = if took.as_secs() >= 1 {
             format!(" ({:.1} s)", took.as_secs_f64())
@@ -102,28 +104,22 @@ impl Report {
             Outcome::Passed(note) => {
                 let note = note.as_ref().map(|note| format!(": {note}"));
                 let note = note.unwrap_or_default();
-                format!("{erase}  {} {name}{time}{note}\n", paint("32", "✓"))
+                format!("{erase}  {} {name}{time}{note}\n", mark("✓").green())
             }
             Outcome::Skipped(reason) => {
-                format!("{erase}  {} {name}: skipped, {reason}\n", paint("33", "-"))
+                format!(
+                    "{erase}  {} {name}: skipped, {reason}\n",
+                    mark("-").yellow()
+                )
             }
             Outcome::Failed(came) => {
                 // Control characters of a program under test must not reach the terminal through us either.
-                let came: String = came
-                    .chars()
-                    .map(|c| {
-                        if c.is_control() && c != '\n' {
-                            '\u{fffd}'
-                        } else {
-                            c
-                        }
-                    })
-                    .collect();
-                let came = came.trim_end().replace('\n', "\n               ");
+                let lines: Vec<String> = came.trim_end().split('\n').map(plain).collect();
+                let came = lines.join("\n               ");
                 let (expected, hint) = (check.expected, check.hint);
                 format!(
                     "{erase}  {} {name}{time}\n      expected {expected}\n      came     {came}\n      hint     {hint}\n",
-                    paint("31", "✗")
+                    mark("✗").red()
                 )
             }
         }
@@ -169,9 +165,10 @@ impl Report {
 }
 
 fn heading(suite: u8, check: &Check) -> String {
-    match check.needs.faults() {
-        true => "faults".to_owned(),
-        false => format!("suite {suite}"),
+    if check.needs.faults() {
+        "faults".to_owned()
+    } else {
+        format!("suite {suite}")
     }
 }
 

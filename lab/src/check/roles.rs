@@ -1,96 +1,17 @@
 //! From chapter 5 on the program is two roles with a topic between them: what a check starts when it feeds a stream and
-//! reads `/stats`, and the names by which the broker knows the check.
-
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+//! reads `/stats`.
 
 use anyhow::Context;
 use anyhow::Result;
-use futures_util::StreamExt;
 
-use super::subject::Server;
-use super::subject::Subject;
+use crate::check::server::Server;
+use crate::check::subject::CONSUMER;
+use crate::check::subject::PRODUCER;
+use crate::check::subject::Subject;
+use crate::check::topics::Topics;
 use crate::process::Program;
 
-pub const PRODUCER: &str = "producer";
-pub const CONSUMER: &str = "consumer";
-
-/// The partitions of a topic where nothing else is said.
-pub const PARTITIONS: i32 = 6;
-
-/// A topic, its cursor and a group that no other check has.
-#[derive(Clone, Debug)]
-pub struct Topics {
-    pub events: String,
-    pub cursor: String,
-    pub group: String,
-}
-
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
-impl Topics {
-    pub fn new() -> Self {
-        Self::numbered(COUNT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// All that this run has named.
-    fn all() -> impl Iterator<Item = Self> {
-        (0..COUNT.load(Ordering::Relaxed)).map(Self::numbered)
-    }
-
-    fn numbered(number: u32) -> Self {
-        let events = format!("lab-check-{}-{number}", std::process::id());
-        Self {
-            cursor: format!("{events}.cursor"),
-            group: format!("{events}.group"),
-            events,
-        }
-    }
-
-    pub fn set(&self, program: Program) -> Program {
-        program
-            .env("WIKIPEDIA_TOPIC", &self.events)
-            .env("CURSOR_TOPIC", &self.cursor)
-            .env("CONSUMER_GROUP", &self.group)
-    }
-}
-
 impl Subject {
-    /// Topics of a check's own, made where the program could not make them.
-    pub async fn topics(&self) -> Result<Topics> {
-        let topics = Topics::new();
-        self.create(&topics).await?;
-        Ok(topics)
-    }
-
-    /// The embedded broker has no admin API, by which a program makes its topics.
-    pub async fn create(&self, topics: &Topics) -> Result<()> {
-        let Ok(broker) = self.broker() else {
-            return Ok(());
-        };
-        if broker.is_embedded() {
-            broker.create(&topics.events, PARTITIONS, &[]).await?;
-            broker.create(&topics.cursor, 1, &[]).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the topics of this run from a broker that others use too.
-    pub async fn clean_up(&self) {
-        let Ok(broker) = self.broker() else { return };
-        if broker.is_embedded() || self.node().is_ok() {
-            return;
-        }
-        let deletions = Topics::all()
-            .flat_map(|topics| [topics.events, topics.cursor])
-            // A topic that was never made is no loss.
-            .map(|name| async move { drop(broker.delete(&name).await) });
-        futures_util::stream::iter(deletions)
-            .buffer_unordered(8)
-            .collect::<()>()
-            .await;
-    }
-
     /// A server that counts the stream at `url`, over topics that nobody else has.
     pub async fn serve_stream(&self, url: &str) -> Result<Server> {
         let topics = self.topics().await?;
@@ -115,6 +36,14 @@ impl Subject {
         let mut server = consumer?;
         server.beside = Some(Box::new(producer?));
         Ok(server)
+    }
+
+    /// A running producer of the stream at `url`.
+    pub async fn start_producer(&self, topics: &Topics, url: &str) -> Result<Server> {
+        self.start_role(PRODUCER, |program| {
+            topics.set(program).env("WIKIPEDIA_STREAM_URL", url)
+        })
+        .await
     }
 
     /// A running producer or consumer.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
-use super::subject::Subject;
+use crate::check::subject::Subject;
 use crate::docker;
 
 /// No check of ours waits longer than this for anything; a check that hangs is a failed one.
@@ -23,11 +23,13 @@ pub struct Check {
     pub needs: Needs,
     /// Waits for a timeout of the program: tens of seconds at best.
     pub slow: bool,
+    /// One of the few that show that each role works at all: what `--smoke` runs, beside the checks of an image.
+    pub smoke: bool,
     /// The later chapter that changes this on purpose, and how.
     pub changed_in: Option<(u8, &'static str)>,
     /// Why this can't be seen from outside a container.
     pub not_in_image: Option<&'static str>,
-    pub run: for<'a> fn(&'a Subject) -> BoxFuture<'a, Result<()>>,
+    pub run: for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +64,25 @@ pub const HTTP: Check = Check {
     hint: "",
     needs: Needs::Http,
     slow: false,
+    smoke: false,
     changed_in: None,
     not_in_image: None,
     run: |_| Box::pin(std::future::ready(Ok(()))),
 };
 pub const PROCESS: Check = Check {
     needs: Needs::Process,
+    ..HTTP
+};
+pub const CASSANDRA: Check = Check {
+    needs: Needs::Cassandra,
+    ..HTTP
+};
+pub const IMAGE: Check = Check {
+    needs: Needs::Image,
+    ..HTTP
+};
+pub const KAFKA: Check = Check {
+    needs: Needs::Faults,
     ..HTTP
 };
 

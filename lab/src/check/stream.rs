@@ -1,6 +1,8 @@
 //! A stream server that sends exactly the bytes that a check wants, connection after connection, and keeps the
 //! requests that came. For volume, and for what a correct consumer must have counted, the suites use `replay`.
 
+use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::Continue;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -8,7 +10,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
-use anyhow::bail;
 use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -16,6 +17,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+use crate::check::wait;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nconnection: close\r\n\r\n";
 
@@ -136,21 +139,17 @@ impl Stream {
         count: usize,
         deadline: Duration,
     ) -> Result<Vec<Request>> {
-        let start = Instant::now();
-        loop {
+        wait::until(deadline, async || {
             let requests = self.requests();
             if requests.len() >= count {
-                return Ok(requests);
+                return Ok(Break(requests));
             }
-            if start.elapsed() > deadline {
-                bail!(
-                    "{} of {count} connections to the stream within {} s",
-                    requests.len(),
-                    deadline.as_secs()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            let came = requests.len();
+            Ok(Continue(format!(
+                "{came} of {count} connections to the stream"
+            )))
+        })
+        .await
     }
 }
 

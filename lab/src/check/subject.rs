@@ -1,54 +1,35 @@
-//! The program under test: how a check starts it, with every variable that any suite needs, in an empty directory,
-//! on a port of its own, and what a check asks of a running one.
+//! The program under test, with every variable that any suite needs, and what stands around it: its stream, the broker
+//! and Cassandra.
 
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 
-use super::faults::Node;
-use super::roles::Topics;
-use super::stream::Stream;
 use crate::broker;
 use crate::broker::Broker;
-use crate::client::Client;
-use crate::client::free_port;
+use crate::check::node::Node;
+use crate::check::stream::Stream;
+use crate::check::topics::Topics;
+use crate::credentials::JWT_SECRET;
+use crate::credentials::PASSWORD_HASH;
+use crate::credentials::USERNAME;
 use crate::docker;
 use crate::docker::docker;
-use crate::ports;
-use crate::process;
-use crate::process::Finished;
-use crate::process::Process;
+use crate::ports::free_port;
 use crate::process::Program;
-use crate::process::Signal;
-use crate::process::describe;
 use crate::services;
+use crate::services::Keyspace;
+use crate::services::first_of;
 
 /// The chapter that takes the server apart into a producer and a consumer.
 pub const SPLIT: u8 = 5;
-
-pub const USERNAME: &str = "lab";
-pub const PASSWORD: &str = "correct horse battery staple";
-/// Argon2id of `PASSWORD`, with the algorithm's usual cost.
-pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$ivLSGOFd3lA7nn/rwq4ZYg$trIq7403gdwI569WFzRUlUiDNx7DCDY9V3B6SDGKLDg";
-pub const JWT_SECRET: &str = "lab-signs-with-this-secret-and-nobody-else-does";
-
-/// A program has this long to answer after its start; generous, because the machine may be busy.
-pub const START: Duration = Duration::from_secs(60);
-/// The contract: a signal ends the program within 10 s. Two more are for a busy machine.
-pub const STOP: Duration = Duration::from_secs(12);
-/// Any single answer, and any start that must fail.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const PRODUCER: &str = "producer";
+pub const CONSUMER: &str = "consumer";
 
 pub struct Subject {
     chapter: u8,
@@ -61,7 +42,7 @@ pub struct Subject {
     /// The broker's names for the checks that neither write nor read a topic.
     quiet: Topics,
     /// A program that once did not come up is not waited for as long again.
-    never_up: AtomicBool,
+    pub never_up: AtomicBool,
     note: Mutex<Option<String>>,
 }
 
@@ -116,10 +97,8 @@ impl Subject {
 
     /// Takes note of a Cassandra that answers at the first of `nodes`.
     pub async fn with_cassandra(mut self, nodes: &str) -> Self {
-        let first = nodes.split(',').next().unwrap_or(nodes).trim();
-        self.cassandra = services::cassandra_answers(first)
-            .await
-            .then(|| nodes.to_owned());
+        let answers = services::cassandra_answers(first_of(nodes)).await;
+        self.cassandra = answers.then(|| nodes.to_owned());
         self
     }
 
@@ -127,8 +106,8 @@ impl Subject {
     pub async fn with_broker(mut self, broker: Broker) -> Result<Self> {
         // Built now, if it must be: not in the middle of a check.
         broker::binary().await?;
+        self.quiet.make(&broker).await?;
         self.broker = Some(broker);
-        self.create(&self.quiet).await?;
         Ok(self)
     }
 
@@ -145,6 +124,30 @@ impl Subject {
 
     pub fn broker(&self) -> Result<&Broker> {
         self.broker.as_ref().context("there is no broker")
+    }
+
+    /// Topics of a check's own, made where the program could not make them.
+    pub async fn topics(&self) -> Result<Topics> {
+        let topics = Topics::new();
+        if let Some(broker) = &self.broker {
+            topics.make(broker).await?;
+        }
+        Ok(topics)
+    }
+
+    /// Deletes the topics of this run from a broker that others use too.
+    pub async fn clean_up(&self) {
+        if let (Some(broker), None) = (&self.broker, &self.node)
+            && !broker.is_embedded()
+        {
+            Topics::delete_all(broker).await;
+        }
+    }
+
+    /// A keyspace of a check's own.
+    pub fn keyspace(&self) -> Result<Keyspace> {
+        let nodes = self.cassandra().context("no Cassandra")?;
+        Ok(Keyspace::new("check", nodes))
     }
 
     /// What the embedded broker has thrown away, if it is that one and has.
@@ -170,8 +173,16 @@ impl Subject {
         self.image.as_deref()
     }
 
+    /// Of a server that runs already.
+    pub fn url(&self) -> Option<&str> {
+        match &self.target {
+            Target::Url(url) => Some(url),
+            Target::Program(..) => None,
+        }
+    }
+
     pub fn has_program(&self) -> bool {
-        matches!(self.target, Target::Program(..))
+        self.url().is_none()
     }
 
     pub fn cassandra(&self) -> Option<&str> {
@@ -197,16 +208,16 @@ impl Subject {
         let program = self
             .quiet
             .set(program.env("REDPANDA_BROKER", &broker.address));
-        Ok(match broker.is_embedded() {
+        if broker.is_embedded() {
             // After a member has left, it has the next one wait for nearly as long: 44 s where nothing is said.
-            true => program.env("REDPANDA_PROPERTIES", "session.timeout.ms=6000"),
-            false => program,
-        })
+            return Ok(program.env("REDPANDA_PROPERTIES", "session.timeout.ms=6000"));
+        }
+        Ok(program)
     }
 
     /// The role that serves HTTP: chapter 5 takes it apart, and its consumer is what `serve` was.
     pub fn server_role(&self) -> &'static str {
-        if self.is_split() { "consumer" } else { "serve" }
+        if self.is_split() { CONSUMER } else { "serve" }
     }
 
     /// From chapter 5 on there are two roles, with a topic between them.
@@ -217,292 +228,5 @@ impl Subject {
     /// A program of chapter 1 may know no `HTTP_ADDR` yet, and take the project's port.
     pub fn has_fixed_port(&self) -> bool {
         self.chapter == 1
-    }
-
-    /// A server with every variable at its best value.
-    pub async fn serve(&self) -> Result<Server> {
-        self.serve_with(|program| program).await
-    }
-
-    /// A running server; `change` sets what a check is about. With `--url`, the one that is there.
-    pub async fn serve_with(&self, change: impl FnOnce(Program) -> Program) -> Result<Server> {
-        self.serve_from(|program, _| Ok(change(program))).await
-    }
-
-    /// As `serve_with`; `change` is told the address that the program is expected on.
-    pub async fn serve_from(
-        &self,
-        change: impl FnOnce(Program, &str) -> Result<Program>,
-    ) -> Result<Server> {
-        if let Target::Url(url) = &self.target {
-            return Ok(Server {
-                process: None,
-                client: Client::new(url),
-                addresses: Vec::new(),
-                beside: None,
-                _folder: None,
-            });
-        }
-        // Only if nobody else has it: an answer from there must be the program's.
-        let fixed = self.has_fixed_port() && wait_for_free(FIXED_PORT).await;
-        let mut server = self.launch_from(self.server_role(), change)?;
-        if fixed {
-            server
-                .addresses
-                .push(format!("http://127.0.0.1:{FIXED_PORT}"));
-        }
-        self.wait_until_up(&mut server).await?;
-        Ok(server)
-    }
-
-    /// Starts the program in `role`, and does not wait until it answers.
-    pub fn launch(&self, role: &str, change: impl FnOnce(Program) -> Program) -> Result<Server> {
-        self.launch_from(role, |program, _| Ok(change(program)))
-    }
-
-    fn launch_from(
-        &self,
-        role: &str,
-        change: impl FnOnce(Program, &str) -> Result<Program>,
-    ) -> Result<Server> {
-        let folder = Folder::new()?;
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let program = self
-            .program()?
-            .env("HTTP_ADDR", address.as_str())
-            .folder(folder.path())
-            .args([role]);
-        let url = format!("http://{address}");
-        Ok(Server {
-            process: Some(change(program, &address)?.start()?),
-            client: Client::new(&url),
-            addresses: vec![url],
-            beside: None,
-            _folder: Some(folder),
-        })
-    }
-
-    /// Waits until the program answers.
-    pub async fn wait_until_up(&self, server: &mut Server) -> Result<()> {
-        let patience = if self.never_up.load(Ordering::Relaxed) {
-            Duration::from_secs(5)
-        } else {
-            START
-        };
-        let start = Instant::now();
-        loop {
-            for url in &server.addresses {
-                let client = Client::new(url);
-                if client.get("/status").await.is_ok() {
-                    server.client = client;
-                    return Ok(());
-                }
-            }
-            let only_address = server.addresses.len() == 1;
-            let process = server.process()?;
-            if let Some(status) = process.ended() {
-                let said = process::tail(&process.stderr.all().await);
-                let taken = if self.has_fixed_port() && only_address {
-                    fixed_port_owner()
-                } else {
-                    String::new()
-                };
-                bail!(
-                    "the program ended at once, {}{taken}; its stderr:\n{said}",
-                    describe(status)
-                );
-            }
-            if start.elapsed() > patience {
-                self.never_up.store(true, Ordering::Relaxed);
-                let said = process::tail(&process.stderr.lines());
-                bail!(
-                    "no answer from GET {}/status within {} s; its stderr:\n{said}",
-                    server.client.base(),
-                    patience.as_secs()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Runs the program with `arguments` to its end, `input` on stdin.
-    pub async fn output(&self, arguments: &[&str], input: &str) -> Result<Finished> {
-        self.output_with(arguments, input, |program| program).await
-    }
-
-    pub async fn output_with(
-        &self,
-        arguments: &[&str],
-        input: &str,
-        change: impl FnOnce(Program) -> Program,
-    ) -> Result<Finished> {
-        let folder = Folder::new()?;
-        let program = self.program()?.folder(folder.path()).args(arguments);
-        change(program).output(input.as_bytes(), SOON).await
-    }
-
-    /// A start that must fail: in time, with a status that says so, and a message that holds all of `named`.
-    /// Returns the lines of the message.
-    pub async fn refuses(
-        &self,
-        role: &str,
-        named: &[&str],
-        change: impl FnOnce(Program) -> Program,
-    ) -> Result<Vec<String>> {
-        let started = self.output_with(&[role], "", change).await;
-        let finished = started.context("the program did not refuse to start")?;
-        let said = finished.stderr.join("\n");
-        ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
-        ensure!(
-            finished.status.code().is_some(),
-            "{}; stderr:\n{said}",
-            describe(finished.status)
-        );
-        ensure!(!said.contains("panicked"), "a panic:\n{said}");
-        for word in named {
-            ensure!(said.contains(word), "a message without {word}:\n{said}");
-        }
-        Ok(finished
-            .stderr
-            .into_iter()
-            .filter(|line| !line.trim().is_empty())
-            .collect())
-    }
-
-    /// As `refuses`, with a message of one line.
-    pub async fn refuses_in_one_line(
-        &self,
-        role: &str,
-        named: &[&str],
-        change: impl FnOnce(Program) -> Program,
-    ) -> Result<String> {
-        let lines = self.refuses(role, named, change).await?;
-        ensure!(
-            lines.len() == 1,
-            "{} lines on stderr:\n{}",
-            lines.len(),
-            lines.join("\n")
-        );
-        Ok(lines.concat())
-    }
-}
-
-/// The port of a program that knows no `HTTP_ADDR`.
-pub const FIXED_PORT: u16 = 7000;
-
-fn fixed_port_owner() -> String {
-    match ports::owner(FIXED_PORT) {
-        Some(owner) => format!(", and port {FIXED_PORT} is taken by {owner}"),
-        None => format!(", and port {FIXED_PORT} is taken"),
-    }
-}
-
-/// Whether nobody listens on `port`, now or after a moment: the program of the check before may just be going.
-async fn wait_for_free(port: u16) -> bool {
-    for _ in 0..100 {
-        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    false
-}
-
-/// A server that answers, and the process behind it, if it is ours.
-#[derive(Debug)]
-pub struct Server {
-    process: Option<Process>,
-    pub client: Client,
-    /// Where it may answer, before it has.
-    addresses: Vec<String>,
-    /// The other role of the same program.
-    pub beside: Option<Box<Server>>,
-    _folder: Option<Folder>,
-}
-
-impl Server {
-    pub fn process(&mut self) -> Result<&mut Process> {
-        self.process
-            .as_mut()
-            .context("there is no process, only a URL")
-    }
-
-    /// The server still answers `/status`: what came before did it no harm.
-    pub async fn lives(&self) -> Result<()> {
-        let response = self
-            .client
-            .get("/status")
-            .await
-            .context("afterwards the server no longer answers")?;
-        ensure!(
-            response.status == 200,
-            "afterwards /status answers {}",
-            response.status
-        );
-        Ok(())
-    }
-
-    /// Sends `signal` to it, and to the role beside it, and waits for the end of both.
-    pub async fn leaves_on(&mut self, signal: Signal) -> Result<()> {
-        let beside = self.beside.as_mut().map(|server| server.process.as_mut());
-        let mut processes: Vec<&mut Process> = [self.process.as_mut(), beside.flatten()]
-            .into_iter()
-            .flatten()
-            .collect();
-        for process in &processes {
-            process.signal(signal)?;
-        }
-        for process in &mut processes {
-            process.wait(STOP).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends `signal`, and expects the end in time, with exit status 0. Returns stdout and stderr.
-    pub async fn ends_on(&mut self, signal: Signal) -> Result<(Vec<String>, Vec<String>)> {
-        let process = self.process()?;
-        process.signal(signal)?;
-        let status = process.wait(STOP).await?;
-        let stderr = process.stderr.all().await;
-        ensure!(
-            status.success(),
-            "{}; stderr:\n{}",
-            describe(status),
-            process::tail(&stderr)
-        );
-        Ok((process.stdout.all().await, stderr))
-    }
-}
-
-/// An empty directory that goes away with the value.
-#[derive(Debug)]
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("lab-check-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes `name` into it, and returns the whole path.
-    pub fn write(&self, name: &str, content: &str) -> Result<String> {
-        let path = self.0.join(name);
-        std::fs::write(&path, content)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(path.display().to_string())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

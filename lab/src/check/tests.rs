@@ -251,6 +251,23 @@ fn suites_are_chosen_by_chapter_number_and_name() {
 }
 
 #[test]
+fn smoke_is_a_few_checks_of_each_suite_and_all_of_an_image() {
+    let names = |arguments: &[&str]| -> HashSet<&str> {
+        let checks = select(&options(arguments)).unwrap().into_iter();
+        checks.map(|(_, check)| check.name).collect()
+    };
+    let server = names(&["5", "--smoke"]);
+    let image = names(&["5", "--smoke", "--image", "ch-5-consumer"]);
+    assert_eq!(server, image);
+    assert!(server.contains("SIGTERM ends the program"));
+    assert!(!server.contains("SIGINT ends the program"));
+    assert!(server.contains("docker stop ends the container"));
+    assert!(!server.contains("the chapter has its workflow"));
+    assert!(names(&["2", "--smoke", "--image", "ch-2"]).contains("HEALTHCHECK turns healthy"));
+    assert!(names(&["5"]).len() > 3 * server.len());
+}
+
+#[test]
 fn what_changes_at_the_split_is_not_asked_for_after_it() {
     let kills = |chapter: &str| select(&options(&[chapter, "--only", "three kills"])).is_ok();
     assert_eq!([kills("3"), kills("4"), kills("5")], [true, true, false]);

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::chapters;
-use crate::coverage;
 use crate::services;
 
 /// A Docker client may wait for a remote engine without end.
@@ -20,10 +19,8 @@ const FETCH: Duration = Duration::from_secs(120);
 pub enum Need {
     /// A program that `.ci/tools` installs, and the arguments with which it says its version.
     Tool(&'static str, &'static [&'static str]),
-    /// What is kept elsewhere and changes from day to day; the command that fetches it.
-    Database(&'static str, &'static [&'static str]),
-    /// cargo-llvm-cov, and the compiler's own tools that it calls.
-    Coverage,
+    /// What is kept elsewhere: its name, and the command that fetches it, or does nothing where it is here.
+    Fetched(&'static str, &'static [&'static str]),
     Cassandra,
     /// The chapter has a topic between two roles.
     Topic,
@@ -39,13 +36,21 @@ pub enum Need {
 impl Need {
     pub const ACTIONLINT: Self = Self::Tool("actionlint", &["-version"]);
     pub const CARGO_DENY: Self = Self::Tool("cargo-deny", &["--version"]);
+    pub const CARGO_CYCLONEDX: Self = Self::Tool("cargo-cyclonedx", &["cyclonedx", "--version"]);
+    pub const CARGO_LLVM_COV: Self = Self::Tool("cargo-llvm-cov", &["llvm-cov", "--version"]);
     pub const GRYPE: Self = Self::Tool("grype", &["--version"]);
     pub const HADOLINT: Self = Self::Tool("hadolint", &["--version"]);
-    pub const ADVISORIES: Self = Self::Database(
+    pub const ZIZMOR: Self = Self::Tool("zizmor", &["--version"]);
+    /// They read what an instrumented program counted.
+    pub const LLVM_TOOLS: Self = Self::Fetched(
+        "the toolchain's llvm-tools",
+        &["rustup", "component", "add", "llvm-tools"],
+    );
+    pub const ADVISORIES: Self = Self::Fetched(
         "the advisories of RustSec",
         &["cargo", "deny", "--locked", "fetch", "db"],
     );
-    pub const VULNERABILITIES: Self = Self::Database(
+    pub const VULNERABILITIES: Self = Self::Fetched(
         "grype's database of vulnerabilities",
         &["grype", "db", "update"],
     );
@@ -54,8 +59,7 @@ impl Need {
     pub fn name(self) -> String {
         match self {
             Self::Tool(program, _) => program.to_owned(),
-            Self::Database(name, _) => name.to_owned(),
-            Self::Coverage => "cargo-llvm-cov, llvm-tools".to_owned(),
+            Self::Fetched(name, _) => name.to_owned(),
             Self::Cassandra => "Cassandra".to_owned(),
             Self::Topic => "a chapter with a topic, from 5 on".to_owned(),
             Self::Kafka => "Kafka from chapter 5 on".to_owned(),
@@ -74,14 +78,13 @@ impl Need {
                     false => Some(format!("{program} is missing: bash .ci/tools {program}")),
                 }
             }
-            Self::Database(name, fetch) => match answers(fetch, FETCH).await {
+            Self::Fetched(name, fetch) => match answers(fetch, FETCH).await {
                 true => None,
                 false => Some(format!(
                     "{name} can't be fetched: try `{}` where there is a network",
                     fetch.join(" ")
                 )),
             },
-            Self::Coverage => coverage::lack().await,
             Self::Cassandra => {
                 let node = first_node();
                 match services::cassandra_answers(&node).await {
@@ -182,7 +185,7 @@ mod tests {
         assert_eq!(lack, "ch-1 has no Dockerfile");
         let lack = Need::Topic.lack(4, &[]).await.unwrap();
         assert_eq!(lack, "ch-4 has no topic");
-        let lack = Need::Database("it", &["false"]).lack(1, &[]).await.unwrap();
+        let lack = Need::Fetched("it", &["false"]).lack(1, &[]).await.unwrap();
         assert!(
             lack.starts_with("it can't be fetched: try `false`"),
             "{lack}"

@@ -52,12 +52,7 @@ pub const STEPS: &[Step] = &[
         "a warning of the compiler or of clippy, each of which is an error here",
         Home(&[]),
     ),
-    step(
-        "checks",
-        "Tests",
-        "a test that fails, of the chapter or of lab",
-        Home(&[]),
-    ),
+    step("checks", "Tests", "a test that fails", Home(&[])),
     step(
         "checks",
         "Tests against Cassandra and Kafka",
@@ -66,15 +61,14 @@ pub const STEPS: &[Step] = &[
     ),
     step(
         "checks",
-        "Broker of lab",
-        "a mistake in the crate that brings lab its broker and speaks Kafka for it",
-        Home(&[Need::Topic]),
-    ),
-    step(
-        "checks",
         "Coverage",
         "code that no test runs: it fails for no share, but shows the lines",
-        Home(&[Need::Coverage]),
+        Home(&[
+            Need::CARGO_LLVM_COV,
+            Need::LLVM_TOOLS,
+            Need::Cassandra,
+            Need::Kafka,
+        ]),
     ),
     step(
         "checks",
@@ -103,8 +97,8 @@ pub const STEPS: &[Step] = &[
     step(
         "checks",
         "Workflow files",
-        "a mistake in a workflow, before GitHub refuses it: a key, an expression, the shell in a `run:`",
-        Home(&[Need::ACTIONLINT]),
+        "a mistake in a workflow before GitHub refuses it, an action that is not pinned, a right that a job does not need",
+        Home(&[Need::ACTIONLINT, Need::ZIZMOR]),
     ),
     step(
         "checks",
@@ -136,7 +130,7 @@ pub const STEPS: &[Step] = &[
         "image",
         "Scanner",
         "a scanner in another version than the one pinned",
-        GitHub("at home: `bash .ci/tools grype`"),
+        GitHub("at home: `bash .ci/tools cargo-cyclonedx grype`"),
     ),
     step(
         "image",
@@ -158,7 +152,7 @@ pub const STEPS: &[Step] = &[
         "image",
         "Bill of materials",
         "nothing by itself: it lists what the program is made of, for the scan and for whoever runs it",
-        Home(&[]),
+        Home(&[Need::CARGO_CYCLONEDX]),
     ),
     step(
         "image",
@@ -168,6 +162,7 @@ pub const STEPS: &[Step] = &[
             Need::Dockerfile,
             Need::Docker,
             Need::Step("Build the image"),
+            Need::Step("Bill of materials"),
             Need::GRYPE,
             Need::VULNERABILITIES,
         ]),

@@ -13,10 +13,6 @@ pub const CHAPTER: &str = ".github/workflows/chapter.yml";
 
 #[derive(Debug)]
 pub struct Workflow {
-    /// `permissions: {}` at the top: no job has a right that it does not ask for.
-    pub takes_no_rights: bool,
-    /// The actions and workflows that it calls, as they are written.
-    pub uses: Vec<String>,
     pub jobs: Vec<Job>,
 }
 
@@ -44,13 +40,10 @@ impl Workflow {
         let documents = YamlLoader::load_from_str(text).context("this is not YAML")?;
         let document = documents.first().context("the file is empty")?;
         let jobs = document["jobs"].as_hash().context("it has no `jobs:`")?;
-        let mut uses = Vec::new();
         let mut read = Vec::new();
         for (id, job) in jobs {
-            uses.extend(text_of(&job["uses"]));
             let mut steps = Vec::new();
             for step in job["steps"].as_vec().into_iter().flatten() {
-                uses.extend(text_of(&step["uses"]));
                 steps.push(Step {
                     name: text_of(&step["name"]),
                     run: text_of(&step["run"]),
@@ -61,13 +54,7 @@ impl Workflow {
                 steps,
             });
         }
-        Ok(Self {
-            takes_no_rights: document["permissions"]
-                .as_hash()
-                .is_some_and(|rights| rights.is_empty()),
-            uses,
-            jobs: read,
-        })
+        Ok(Self { jobs: read })
     }
 
     /// The steps that run a script, with the job that each is in.
@@ -118,22 +105,8 @@ mod tests {
                 ("first", Some("Two"), Some("a\nb\n")),
             ]
         );
-        assert_eq!(workflow.uses, ["a/b@c", "./x.yml"]);
         assert_eq!(workflow.script("first", "Two"), Some("a\nb\n"));
         assert_eq!(workflow.script("second", "Two"), None);
-    }
-
-    #[test]
-    fn only_empty_permissions_take_no_rights() {
-        assert!(Workflow::parse(TEXT).unwrap().takes_no_rights);
-        for other in [
-            "permissions: write-all",
-            "permissions:\n  contents: read",
-            "x: {}",
-        ] {
-            let text = TEXT.replace("permissions: {}", other);
-            assert!(!Workflow::parse(&text).unwrap().takes_no_rights, "{other}");
-        }
     }
 
     #[test]

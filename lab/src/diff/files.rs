@@ -6,16 +6,21 @@ use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
 use crate::chapters;
+use crate::diff::number;
 
 pub struct Chapter {
+    /// The name of its folder: `ch-1`, or what a learner calls theirs.
+    name: String,
+    /// 0 where it is no chapter of the course by its name.
     pub number: u8,
     /// By path inside the chapter's folder, with `/` on every system.
     pub files: BTreeMap<String, Content>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     Text(String),
     Binary(Vec<u8>),
@@ -23,36 +28,66 @@ pub enum Content {
 
 impl Chapter {
     pub fn read(root: &Path, number: u8) -> Result<Self> {
-        let folder = root.join(chapters::name(number));
-        let paths = match by_git(&folder) {
-            Some(paths) => paths,
-            None => {
-                by_walk(&folder).with_context(|| format!("cannot list {}", folder.display()))?
-            }
-        };
-        let mut files = BTreeMap::new();
-        for path in paths {
-            let file = folder.join(&path);
-            // Git still lists what is deleted and not yet committed.
-            if file.is_file() {
-                let bytes = std::fs::read(&file)
-                    .with_context(|| format!("cannot read {}", file.display()))?;
-                files.insert(path, Content::from(bytes));
-            }
-        }
-        Ok(Self { number, files })
+        let name = chapters::name(number);
+        let files = files(&root.join(&name))?;
+        Ok(Self::new(name, number, files))
+    }
+
+    /// A chapter in any folder, as a learner's own. Its number is that of its package, where that is named `ch-N`.
+    pub fn at(folder: &Path) -> Result<Self> {
+        let shown = folder.display();
+        ensure!(folder.is_dir(), "there is no folder {shown}");
+        ensure!(
+            folder.join("Cargo.toml").is_file(),
+            "{shown} is no chapter, for it has no Cargo.toml"
+        );
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("cannot find {shown}"))?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let files = files(&folder)?;
+        let manifest = files.get("Cargo.toml").and_then(Content::text);
+        let number = manifest.and_then(number::of_package).unwrap_or(0);
+        Ok(Self::new(name.into_owned(), number, files))
     }
 
     /// What stands before the first chapter: every file of that one is new.
     pub fn nothing() -> Self {
+        Self::new(chapters::name(0), 0, BTreeMap::new())
+    }
+
+    pub fn new(name: String, number: u8, files: BTreeMap<String, Content>) -> Self {
         Self {
-            number: 0,
-            files: BTreeMap::new(),
+            name,
+            number,
+            files,
         }
     }
 
-    pub fn name(&self) -> String {
-        chapters::name(self.number)
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text of its README, where there is one.
+    pub fn readme(&self) -> Option<&str> {
+        self.files.get("README.md")?.text()
+    }
+}
+
+impl Content {
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// The same as another chapter would have it: a file that only says where it lives becomes equal to its twin.
+    pub fn renumbered(&self, from: u8, to: u8) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(number::replaced(text, from, to)),
+            Self::Binary(bytes) => Self::Binary(bytes.clone()),
+        }
     }
 }
 
@@ -66,7 +101,26 @@ impl From<Vec<u8>> for Content {
     }
 }
 
-/// Tracked files and those that are new and not ignored; `None` without git or outside a repository.
+fn files(folder: &Path) -> Result<BTreeMap<String, Content>> {
+    let paths = match by_git(folder) {
+        Some(paths) => paths,
+        None => by_walk(folder).with_context(|| format!("cannot list {}", folder.display()))?,
+    };
+    let mut files = BTreeMap::new();
+    for path in paths {
+        let file = folder.join(&path);
+        // Git still lists what is deleted and not yet committed.
+        if file.is_file() {
+            let bytes =
+                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            files.insert(path, Content::from(bytes));
+        }
+    }
+    Ok(files)
+}
+
+/// Tracked files and those that are new and not ignored; `None` without git, outside a repository, or in a folder that
+/// is itself ignored.
 fn by_git(folder: &Path) -> Option<Vec<String>> {
     let output = Command::new("git")
         .arg("-C")
@@ -76,7 +130,8 @@ fn by_git(folder: &Path) -> Option<Vec<String>> {
         .ok()
         .filter(|output| output.status.success())?;
     let list = String::from_utf8(output.stdout).ok()?;
-    Some(list.split_terminator('\0').map(str::to_owned).collect())
+    let paths: Vec<String> = list.split_terminator('\0').map(str::to_owned).collect();
+    (!paths.is_empty()).then_some(paths)
 }
 
 /// All files below `folder`, but for what a chapter's build and its user leave there.
@@ -100,42 +155,9 @@ fn by_walk(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Reads the chapter's own number as `#` in `ch-N` and `ch_N`, so that a file which only says where it lives is
-/// equal to its twin in the next chapter. `batch-1` and `ch-12` are no such names.
-pub fn without_own_number(text: &str, number: u8) -> String {
-    let digits = number.to_string();
-    let mut result = String::with_capacity(text.len());
-    let mut copied = 0;
-    for (start, _) in text.match_indices("ch") {
-        let from = start + "ch-".len();
-        let named = text[start + 2..].starts_with(['-', '_']) && text[from..].starts_with(&digits);
-        if !named {
-            continue;
-        }
-        let to = from + digits.len();
-        let begins = !text[..start].ends_with(char::is_alphanumeric);
-        let ends = !text[to..].starts_with(|next: char| next.is_ascii_digit());
-        if begins && ends {
-            result.push_str(&text[copied..from]);
-            result.push('#');
-            copied = to;
-        }
-    }
-    result.push_str(&text[copied..]);
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn own_number_is_read_as_a_sign() {
-        let text = "ch-1 ch_1: /ch-1/x ch-12 batch-1 ch-2 in_ch_1 ch";
-        let expected = "ch-# ch_#: /ch-#/x ch-12 batch-1 ch-2 in_ch_# ch";
-        assert_eq!(without_own_number(text, 1), expected);
-        assert_eq!(without_own_number("é ch-", 1), "é ch-");
-    }
 
     #[test]
     fn bytes_that_are_no_text_are_binary() {

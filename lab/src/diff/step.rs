@@ -3,13 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use similar::Algorithm;
-use similar::DiffTag;
-use similar::capture_diff_slices;
+use anyhow::Result;
 
 use crate::diff::files::Chapter;
 use crate::diff::files::Content;
-use crate::diff::files::without_own_number;
+use crate::diff::git;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -47,43 +45,26 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn between(a: &Chapter, b: &Chapter) -> Self {
-        let mut step = Self {
-            changes: Vec::new(),
-            lines: 0,
-            carried: 0,
-        };
-        let paths: BTreeSet<&String> = a.files.keys().chain(b.files.keys()).collect();
-        for path in paths {
-            let (old, new) = (a.files.get(path), b.files.get(path));
-            let counts = !is_left_out(path);
-            let (before, after) = (
-                lines_that_count(old, a.number),
-                lines_that_count(new, b.number),
-            );
-            let carried = common(&before, &after);
-            if counts {
-                step.lines += before.len();
-                step.carried += carried;
+    pub fn between(a: &Chapter, b: &Chapter) -> Result<Self> {
+        let mut changes = changes(a, b);
+        let mut removed = 0;
+        for change in changes.iter_mut().filter(|change| !change.binary) {
+            (change.added, change.removed) = count(a, b, &change.path)?;
+            if change.counts {
+                removed += change.removed;
             }
-            let kind = match (old, new) {
-                (Some(old), Some(new)) if same(old, a.number, new, b.number) => continue,
-                (Some(_), Some(_)) => Kind::Changed,
-                (None, _) => Kind::New,
-                (_, None) => Kind::Gone,
-            };
-            step.changes.push(FileChange {
-                path: path.clone(),
-                kind,
-                binary: [old, new]
-                    .iter()
-                    .any(|side| matches!(side, Some(Content::Binary(_)))),
-                counts,
-                added: after.len() - carried,
-                removed: before.len() - carried,
-            });
         }
-        step
+        let lines = a
+            .files
+            .iter()
+            .filter(|(path, _)| !is_left_out(path))
+            .map(|(_, content)| lines_that_count(content))
+            .sum();
+        Ok(Self {
+            changes,
+            lines,
+            carried: lines - removed,
+        })
     }
 
     /// Tenths of a percent, rounded down, so that what is printed never looks better than it is.
@@ -111,135 +92,55 @@ impl Step {
     }
 }
 
+/// The files that differ, by path, their lines not yet counted.
+pub fn changes(a: &Chapter, b: &Chapter) -> Vec<FileChange> {
+    let paths: BTreeSet<&String> = a.files.keys().chain(b.files.keys()).collect();
+    let change = |path: &String| {
+        let (old, new) = (a.files.get(path), b.files.get(path));
+        let kind = match (old, new) {
+            (Some(old), Some(new)) if old.renumbered(a.number, b.number) == *new => return None,
+            (Some(_), Some(_)) => Kind::Changed,
+            (None, _) => Kind::New,
+            (_, None) => Kind::Gone,
+        };
+        Some(FileChange {
+            path: path.clone(),
+            kind,
+            binary: [old, new]
+                .iter()
+                .flatten()
+                .any(|side| side.text().is_none()),
+            counts: !is_left_out(path),
+            added: 0,
+            removed: 0,
+        })
+    };
+    paths.into_iter().filter_map(change).collect()
+}
+
 fn is_left_out(path: &str) -> bool {
     let name = path.rsplit('/').next();
     matches!(name, Some("README.md" | "Cargo.lock"))
 }
 
-fn same(old: &Content, old_number: u8, new: &Content, new_number: u8) -> bool {
-    match (old, new) {
-        (Content::Text(old), Content::Text(new)) => {
-            without_own_number(old, old_number) == without_own_number(new, new_number)
-        }
-        (old, new) => old == new,
-    }
+fn counts(line: &str) -> bool {
+    !line.trim_end().is_empty()
 }
 
-fn lines_that_count(content: Option<&Content>, number: u8) -> Vec<String> {
-    let Some(Content::Text(text)) = content else {
-        return Vec::new();
-    };
-    without_own_number(text, number)
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
+fn lines_that_count(content: &Content) -> usize {
+    let lines = content.text().unwrap_or_default().lines();
+    lines.filter(|line| counts(line)).count()
 }
 
-/// The number of lines that are in both, in order.
-fn common(before: &[String], after: &[String]) -> usize {
-    capture_diff_slices(Algorithm::Myers, before, after)
-        .iter()
-        .filter(|op| op.tag() == DiffTag::Equal)
-        .map(|op| op.old_range().len())
-        .sum()
+/// How many lines came and went, blank ones left out. What a user has set for `git diff` does not matter here.
+fn count(a: &Chapter, b: &Chapter, path: &str) -> Result<(usize, usize)> {
+    let options = ["--numstat", "--minimal", "--no-ext-diff", "--no-textconv"];
+    let output = git::diff(a, b, path, counts, &options)?;
+    let line = String::from_utf8_lossy(&output);
+    // Git prints nothing where only blank lines differ.
+    let mut numbers = line.split('\t').map(|number| number.parse().unwrap_or(0));
+    Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chapter(number: u8, files: &[(&str, &str)]) -> Chapter {
-        let files = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), Content::from(text.as_bytes().to_vec())))
-            .collect();
-        Chapter { number, files }
-    }
-
-    #[test]
-    fn own_number_makes_no_difference_and_another_number_does() {
-        let a = chapter(1, &[("Cargo.toml", "name = \"ch-1\"\n")]);
-        let b = chapter(2, &[("Cargo.toml", "name = \"ch-2\"\n")]);
-        assert_eq!(Step::between(&a, &b).changes, []);
-        let b = chapter(2, &[("Cargo.toml", "name = \"ch-1\"\n")]);
-        assert_eq!(Step::between(&a, &b).changes.len(), 1);
-    }
-
-    #[test]
-    fn lines_are_counted_by_file_and_in_all() {
-        let a = chapter(
-            1,
-            &[
-                ("a.rs", "one\ntwo\n\nthree\n"),
-                ("b.rs", "b\n"),
-                ("same.rs", "s\n"),
-            ],
-        );
-        let b = chapter(
-            2,
-            &[
-                ("a.rs", "one\n2\nthree\n\n\nfour\n"),
-                ("c.rs", "c\n\nc\n"),
-                ("same.rs", "s\n"),
-            ],
-        );
-        let step = Step::between(&a, &b);
-        let seen: Vec<_> = step
-            .changes
-            .iter()
-            .map(|change| {
-                (
-                    change.path.as_str(),
-                    change.kind,
-                    change.added,
-                    change.removed,
-                )
-            })
-            .collect();
-        let expected = [
-            ("a.rs", Kind::Changed, 2, 1),
-            ("b.rs", Kind::Gone, 0, 1),
-            ("c.rs", Kind::New, 2, 0),
-        ];
-        assert_eq!(seen, expected);
-        assert_eq!((step.lines, step.carried), (5, 3));
-        assert_eq!((step.added(), step.removed()), (4, 2));
-        assert_eq!(step.carry_over_per_mille(), 600);
-    }
-
-    #[test]
-    fn readme_lock_file_and_blank_lines_count_for_nothing() {
-        let a = chapter(
-            1,
-            &[
-                ("README.md", "a\nb\n"),
-                ("Cargo.lock", "x\n"),
-                ("k8s/README.md", "k\n"),
-            ],
-        );
-        let b = chapter(2, &[("README.md", "c\n")]);
-        let step = Step::between(&a, &b);
-        assert_eq!(step.changes.len(), 3, "still listed for the diff itself");
-        assert_eq!((step.lines, step.added(), step.removed()), (0, 0, 0));
-        assert_eq!(step.carry_over_per_mille(), 1000);
-    }
-
-    #[test]
-    fn blank_lines_alone_are_a_change_without_lines() {
-        let step = Step::between(&chapter(1, &[("a", "x\n")]), &chapter(2, &[("a", "\nx\n")]));
-        assert_eq!(step.changes[0].kind, Kind::Changed);
-        assert_eq!((step.changes[0].added, step.changes[0].removed), (0, 0));
-    }
-
-    #[test]
-    fn binary_files_are_compared_by_their_bytes() {
-        let a = chapter(1, &[("logo", "a\0ch-1"), ("same", "\0")]);
-        let b = chapter(2, &[("logo", "a\0ch-2"), ("same", "\0")]);
-        let step = Step::between(&a, &b);
-        assert_eq!(step.changes.len(), 1);
-        assert!(step.changes[0].binary);
-        assert_eq!((step.changes[0].added, step.lines), (0, 0));
-    }
-}
+mod tests;

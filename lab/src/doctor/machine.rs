@@ -143,7 +143,7 @@ fn parse_meminfo(text: &str) -> Option<u64> {
 
 /// What is free where cargo builds, or will build.
 fn free_disk() -> Option<u64> {
-    let target = services::target();
+    let target = chapters::target();
     let place = if target.exists() {
         target
     } else {

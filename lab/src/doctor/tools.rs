@@ -89,9 +89,10 @@ async fn compiler(name: &str, needed_by: &str, lack: Lack) -> Finding {
 }
 
 fn install(package: &str) -> String {
-    match cfg!(target_os = "macos") {
-        true => format!("brew install {package}"),
-        false => format!("sudo apt-get install -y {package}"),
+    if cfg!(target_os = "macos") {
+        format!("brew install {package}")
+    } else {
+        format!("sudo apt-get install -y {package}")
     }
 }
 
@@ -263,10 +264,12 @@ async fn checkers() -> Finding {
     let mut missing = Vec::new();
     for need in [
         Need::ACTIONLINT,
+        Need::CARGO_CYCLONEDX,
         Need::CARGO_DENY,
-        Need::Coverage,
+        Need::CARGO_LLVM_COV,
         Need::GRYPE,
         Need::HADOLINT,
+        Need::ZIZMOR,
     ] {
         if need.lack(0, &[]).await.is_some() {
             missing.push(need.name());

@@ -4,7 +4,7 @@
 
 use crate::diff::files::Chapter;
 use crate::diff::files::Content;
-use crate::drift::Violation;
+use crate::drift::violation::Violation;
 
 pub fn check(chapter: &Chapter) -> Vec<Violation> {
     let mut violations = Vec::new();

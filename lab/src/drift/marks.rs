@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use crate::diff::files::Chapter;
-use crate::drift::Violation;
 use crate::drift::table::Mark;
 use crate::drift::table::Row;
+use crate::drift::violation::Violation;
 
 const TABLE_FILE: &str = "lab/src/drift/table.rs";
 

@@ -1,13 +1,14 @@
-//! Third rule: the table "What changed" in a chapter's README says what the difference to the chapter before says.
-//! Its rows are ``| `path` | new | why |``, with `new`, `changed` or `gone`; the README itself is not listed.
+//! Third rule: the section "What changed" of a chapter's README lists exactly the files that differ from the chapter
+//! before, tests after code, because its order is the order in which to read them. The README itself is not listed.
 
 use std::collections::BTreeMap;
 
 use crate::diff::files::Chapter;
-use crate::diff::files::Content;
+use crate::diff::readme::is_test;
+use crate::diff::readme::rows;
 use crate::diff::step::Kind;
-use crate::diff::step::Step;
-use crate::drift::Violation;
+use crate::diff::step::changes;
+use crate::drift::violation::Violation;
 
 pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
     let file = format!("{}/README.md", chapter.name());
@@ -16,7 +17,7 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
         what,
         to_do,
     };
-    let Some(Content::Text(text)) = chapter.files.get("README.md") else {
+    let Some(text) = chapter.readme() else {
         let to_do = "write it, with a section \"What changed\"".to_owned();
         return vec![violation("", "is missing".to_owned(), to_do)];
     };
@@ -28,13 +29,16 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
             to_do,
         )];
     };
-    let step = Step::between(before, chapter);
-    let mut expected: BTreeMap<&str, Kind> = step
-        .counted()
+    let changes = changes(before, chapter);
+    let mut expected: BTreeMap<&str, Kind> = changes
+        .iter()
+        .filter(|change| change.counts)
         .map(|change| (change.path.as_str(), change.kind))
         .collect();
     let mut violations = Vec::new();
+    let mut tests_begun = false;
     for row in rows {
+        tests_begun |= is_test(row.path);
         let place = format!(":{}", row.line);
         let (what, to_do) = match expected.remove(row.path) {
             None => (
@@ -52,6 +56,10 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
                 format!("gives no reason for `{}`", row.path),
                 "say why it changed".to_owned(),
             ),
+            Some(_) if tests_begun && !is_test(row.path) => (
+                format!("lists `{}` after tests", row.path),
+                "move it before them: code is read first".to_owned(),
+            ),
             Some(_) => continue,
         };
         violations.push(violation(&place, what, to_do));
@@ -66,56 +74,4 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
         ));
     }
     violations
-}
-
-struct Row<'a> {
-    line: usize,
-    path: &'a str,
-    kind: &'a str,
-    why: &'a str,
-}
-
-/// The rows of the section's table; `None` where there is no such section.
-fn rows(text: &str) -> Option<Vec<Row<'_>>> {
-    let mut section = None;
-    let mut fenced = false;
-    let mut rows = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        }
-        if fenced {
-            continue;
-        }
-        let level = line.len() - line.trim_start_matches('#').len();
-        if level > 0 && line[level..].starts_with(' ') {
-            match section {
-                None if line.to_ascii_lowercase().contains("what changed") => section = Some(level),
-                Some(open) if level <= open => break,
-                _ => {}
-            }
-        } else if section.is_some() {
-            rows.extend(row(index + 1, line));
-        }
-    }
-    section.map(|_| rows)
-}
-
-/// A table row whose first cell is a path in backquotes: neither the head, nor the line below it.
-fn row(line: usize, text: &str) -> Option<Row<'_>> {
-    let mut cells = text.trim().strip_prefix('|')?.splitn(3, '|');
-    let path = cells.next()?.trim().strip_prefix('`')?.strip_suffix('`')?;
-    let kind = cells.next().unwrap_or_default().trim();
-    let why = cells
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .trim_end_matches('|')
-        .trim();
-    Some(Row {
-        line,
-        path,
-        kind,
-        why,
-    })
 }

@@ -185,6 +185,42 @@ fn readme_table_must_be_what_the_difference_says() {
 }
 
 #[test]
+fn readme_may_have_several_tables_and_tests_stand_in_the_last() {
+    let root = sound();
+    root.write("ch-2/src/later/tests.rs", "fn test() {}\n");
+    let rows: &[Row] = &[
+        row("src/main.rs", "N C = = = = = ="),
+        row("src/kept.rs", "N = = = = = = ="),
+        row("src/later.rs", ". N = = = = = ="),
+        row("src/later/tests.rs", ". N = = = = = ="),
+    ];
+    let seen = |readme: &str| {
+        root.write("ch-2/README.md", readme);
+        let violations = violations(root.path(), &[1, 2], rows).unwrap();
+        violations
+            .iter()
+            .map(Violation::to_string)
+            .collect::<Vec<_>>()
+    };
+    let test = "| `src/later/tests.rs` | new | proves it |\n";
+    let last = format!(
+        "{README_2}\n**Stop here.**\n\n### Tests\n\n| file | | why |\n| --- | --- | --- |\n{test}"
+    );
+    assert_eq!(seen(&last), Vec::<String>::new());
+    let missing = seen(&last.replace(test, ""));
+    assert!(
+        missing[0].contains("does not list `src/later/tests.rs`"),
+        "{missing:#?}"
+    );
+    let first = seen(&README_2.replace("| `src/main.rs`", &format!("{test}| `src/main.rs`")));
+    assert!(
+        first.len() == 1
+            && first[0].starts_with("ch-2/README.md:7: lists `src/main.rs` after tests"),
+        "{first:#?}"
+    );
+}
+
+#[test]
 fn first_chapter_lists_every_file_as_new() {
     let missing = README_1.replace("| `Cargo.toml` | new | the manifest |\n", "");
     breaks(

@@ -7,11 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use tokio::time::{Instant, sleep_until};
+use futures_util::Stream;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
 
 use crate::replay::cursor::Start;
-use crate::replay::state::{Break, Permit, Shared};
+use crate::replay::state::Break;
+use crate::replay::state::Permit;
+use crate::replay::state::Shared;
 use crate::replay::wire::Cut;
 
 /// Large enough that a chunk's price is that of its events, small enough to stay in the cache on its way out.

@@ -1,8 +1,11 @@
 //! The parts of an event that differ by type: title and URL, revision and length, the log's fields.
 
-use crate::replay::generator::Kind;
-use crate::replay::text::{self, Random};
-use crate::replay::wikis::{COMMONS, WIKIDATA, Wiki};
+use crate::replay::event::Kind;
+use crate::replay::text;
+use crate::replay::text::Random;
+use crate::replay::wikis::COMMONS;
+use crate::replay::wikis::WIKIDATA;
+use crate::replay::wikis::Wiki;
 use crate::replay::words::Title;
 
 pub fn put(out: &mut Vec<u8>, text: &str) {
@@ -133,9 +136,10 @@ pub fn log(out: &mut Vec<u8>, random: &mut Random, has_change_id: bool) {
         );
         return;
     }
-    match random.chance(300) {
-        true => put(out, r#","log_id":null"#),
-        false => put_number(out, r#","log_id":"#, log),
+    if random.chance(300) {
+        put(out, r#","log_id":null"#)
+    } else {
+        put_number(out, r#","log_id":"#, log)
     }
     put(
         out,
@@ -155,11 +159,10 @@ pub fn log(out: &mut Vec<u8>, random: &mut Random, has_change_id: bool) {
     );
     put(
         out,
-        match random.chance(2000) {
-            true => r#","log_action_comment":null"#,
-            false => {
-                r#","log_action_comment":"uploaded a new version of \"[[File:Example.jpg]]\"""#
-            }
+        if random.chance(2000) {
+            r#","log_action_comment":null"#
+        } else {
+            r#","log_action_comment":"uploaded a new version of \"[[File:Example.jpg]]\"""#
         },
     );
 }

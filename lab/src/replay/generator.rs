@@ -2,22 +2,20 @@
 //! and says, from what it drew and not from what it wrote, how a correct consumer counts it.
 
 use crate::replay::clock::Clock;
-use crate::replay::fields::{self, put, put_number};
-use crate::replay::odd;
-use crate::replay::options::{Faults, Options};
-use crate::replay::text::{self, Random};
-use crate::replay::truth::Count;
-use crate::replay::wikis::{self, Wiki};
-use crate::replay::words::{self, Title};
-
-/// What the truth needs to know of one position.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Event {
-    /// `None`: a correct consumer counts nothing.
-    pub count: Option<Count>,
-    /// Whether it has a meta.id that a consumer can tell doubles by.
-    pub has_id: bool,
-}
+use crate::replay::event::Count;
+use crate::replay::event::Event;
+use crate::replay::event::Kind;
+use crate::replay::fields;
+use crate::replay::fields::put;
+use crate::replay::fields::put_number;
+use crate::replay::options::Faults;
+use crate::replay::options::Options;
+use crate::replay::text;
+use crate::replay::text::Random;
+use crate::replay::wikis;
+use crate::replay::wikis::Wiki;
+use crate::replay::words;
+use crate::replay::words::Title;
 
 pub struct Generator {
     pub clock: Clock,
@@ -33,14 +31,6 @@ pub struct Generator {
     slots: Vec<u16>,
     titles: Vec<Title>,
     sizes: Vec<u16>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
-    Edit,
-    New,
-    Log,
-    Categorize,
 }
 
 impl Generator {
@@ -104,14 +94,6 @@ impl Generator {
             put(out, "}");
         }
         put(out, "]");
-    }
-
-    /// The `data:` line's value.
-    pub fn write_data(&self, position: u64, out: &mut Vec<u8>) -> Event {
-        match odd::fault_at(&self.faults, position) {
-            None => self.write_ordinary(position, out),
-            Some(fault) => odd::write(self, fault, position, out),
-        }
     }
 
     /// The event that stands at this position when nothing is wrong with it.
@@ -189,9 +171,10 @@ impl Generator {
         put(out, r#".mediawiki.recentchange","partition":0,"offset":"#);
         text::number(out, 5_100_000_000 + position);
         if has_change_id {
-            match kind == Kind::Log && random.chance(200) {
-                true => put(out, r#"},"id":null"#),
-                false => put_number(out, r#"},"id":"#, 1_900_000_000 + position),
+            if kind == Kind::Log && random.chance(200) {
+                put(out, r#"},"id":null"#)
+            } else {
+                put_number(out, r#"},"id":"#, 1_900_000_000 + position)
             }
         } else {
             put(out, "}");

@@ -1,12 +1,17 @@
 //! What is generated against what was captured and measured, and the cheap count against an independent parse.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use serde_json::Value;
 
 use crate::replay::generator::Generator;
+use crate::replay::odd;
 use crate::replay::options::Options;
-use crate::replay::recording::{Counted, Facts, facts};
+use crate::replay::recording::Counted;
+use crate::replay::recording::Facts;
+use crate::replay::recording::facts;
 use crate::replay::source::Source;
 use crate::replay::truth::Tally;
 
@@ -14,7 +19,7 @@ const CAPTURED: &str = include_str!("../../../fixtures/recentchange-real.sse");
 
 fn data(generator: &Generator, position: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    generator.write_data(position, &mut out);
+    odd::write_data(generator, position, &mut out);
     out
 }
 
@@ -227,7 +232,7 @@ fn truth_is_what_an_independent_parse_counts() {
     let mut seen = HashSet::new();
     for position in 0..12_000 {
         let mut data = Vec::new();
-        let event = generator.write_data(position, &mut data);
+        let event = odd::write_data(&generator, position, &mut data);
         if let Some(count) = event.count {
             tally.add(count);
         }

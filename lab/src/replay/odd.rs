@@ -1,9 +1,11 @@
 //! What is wrong with an event on purpose, in place of the ordinary one: garbage, an over-long line, invalid UTF-8, or
 //! one known field missing, null or of another type. Each rule says itself what it does to the count.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::json;
 
-use crate::replay::generator::{Event, Generator};
+use crate::replay::event::Event;
+use crate::replay::generator::Generator;
 use crate::replay::options::Faults;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +49,15 @@ const INVALID_UTF8: &[&[u8]] = &[b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x
 
 const TITLE: &[u8] = b",\"title\":\"";
 
-pub fn write(generator: &Generator, fault: Fault, position: u64, out: &mut Vec<u8>) -> Event {
+/// The `data:` line's value.
+pub fn write_data(generator: &Generator, position: u64, out: &mut Vec<u8>) -> Event {
+    match fault_at(&generator.faults, position) {
+        None => generator.write_ordinary(position, out),
+        Some(fault) => write(generator, fault, position, out),
+    }
+}
+
+fn write(generator: &Generator, fault: Fault, position: u64, out: &mut Vec<u8>) -> Event {
     let begin = out.len();
     match fault {
         Fault::Garbage(turn) => {

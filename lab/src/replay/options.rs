@@ -1,6 +1,7 @@
 //! What `cargo lab replay` can be told: the stream itself, and the faults on demand. The in-process callers (check,
 //! up, bench) fill the same struct, beginning with `Options::default()`.
 
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -153,6 +154,24 @@ impl Faults {
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(1..)
+}
+
+impl Options {
+    /// On a free port, and with so many events, which come as fast as they are read.
+    pub fn of(events: u64) -> Self {
+        Self {
+            rate: 0,
+            events: Some(events),
+            ..Self::on_a_free_port()
+        }
+    }
+
+    pub fn on_a_free_port() -> Self {
+        Self {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Options {

@@ -1,14 +1,15 @@
 //! A captured stream, for `--file`: ids and data kept as they were, the truth counted by parsing, doubles by meta.id
 //! left out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::replay::generator::Event;
-use crate::replay::truth::Count;
+use crate::replay::event::Count;
+use crate::replay::event::Event;
 
 #[derive(Default)]
 pub struct Recording {

@@ -1,6 +1,8 @@
 //! Where the events come from: made from a seed, or captured in a file. Both know how each event counts.
 
-use crate::replay::generator::{Event, Generator};
+use crate::replay::event::Event;
+use crate::replay::generator::Generator;
+use crate::replay::odd;
 use crate::replay::options::Options;
 use crate::replay::recording::Recording;
 
@@ -37,7 +39,7 @@ impl Source {
         out.extend_from_slice(eol.as_bytes());
         out.extend_from_slice(b"data: ");
         let event = match self {
-            Self::Generated(generator) => generator.write_data(position, out),
+            Self::Generated(generator) => odd::write_data(generator, position, out),
             Self::Recorded(recording) => recording.write_data(position, eol, out),
         };
         out.extend_from_slice(eol.as_bytes());

@@ -1,16 +1,22 @@
 //! What all connections share: how far the stream has come, the truth so far, which faults have struck, and who is
 //! connected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::replay::options::{Faults, Options};
+use crate::replay::options::Faults;
+use crate::replay::options::Options;
 use crate::replay::source::Source;
-use crate::replay::truth::{Tally, Truth};
+use crate::replay::truth::Tally;
+use crate::replay::truth::Truth;
 
 pub struct Shared {
     pub options: Options,

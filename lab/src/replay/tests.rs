@@ -4,7 +4,8 @@ mod client;
 mod consumer;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
@@ -17,7 +18,15 @@ use super::cursor::Start;
 use super::recording::facts;
 use super::wire::Cut;
 use super::*;
-use client::{AGENT, End, Message, STREAM, events, get, get_json, read, start_with};
+use client::AGENT;
+use client::End;
+use client::Message;
+use client::STREAM;
+use client::events;
+use client::get;
+use client::get_json;
+use client::read;
+use client::start_with;
 use consumer::Consumer;
 
 #[tokio::test]

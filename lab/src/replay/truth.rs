@@ -3,17 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use serde::Serializer;
 
+use crate::replay::event::Count;
 use crate::replay::source::Source;
-
-/// How one event counts. Domains and users are numbers of the source.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Count {
-    pub domain: u32,
-    pub user: Option<u32>,
-    pub bot: bool,
-}
 
 /// The fields of /stats.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,9 +45,10 @@ impl Tally {
     }
 
     pub fn add(&mut self, count: Count) {
-        match count.bot {
-            true => self.bots += 1,
-            false => self.non_bots += 1,
+        if count.bot {
+            self.bots += 1;
+        } else {
+            self.non_bots += 1;
         }
         self.by_domain[count.domain as usize] += 1;
         if let Some(user) = count.user {

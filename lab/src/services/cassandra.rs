@@ -7,8 +7,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::services::java;
-use crate::services::service::Port;
-use crate::services::service::Program;
+use crate::services::program::Port;
+use crate::services::program::Program;
 
 const VERSION: &str = "5.0.5";
 pub const DEFAULT_PORT: u16 = 9042;

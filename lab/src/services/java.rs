@@ -34,9 +34,10 @@ fn first_fit(candidates: Vec<PathBuf>) -> Result<PathBuf> {
             None => {}
         }
     }
-    let found = match others.is_empty() {
-        true => "there is no Java".to_owned(),
-        false => format!("there is no Java {VERSION} ({})", others.join(", ")),
+    let found = if others.is_empty() {
+        "there is no Java".to_owned()
+    } else {
+        format!("there is no Java {VERSION} ({})", others.join(", "))
     };
     bail!("{found}: {INSTALL_JAVA}, or set JAVA_HOME to a Java {VERSION}")
 }

@@ -1,7 +1,6 @@
 //! One Kafka node for this machine alone, broker and controller in one (KRaft): its configuration, the Java command
 //! that starts it.
 
-mod node;
 mod protocol;
 
 use std::path::Path;
@@ -13,13 +12,12 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
-pub use self::node::Kafka;
 pub use self::protocol::answers;
 use crate::services::java;
 use crate::services::process::last_words;
-use crate::services::service::Port;
-use crate::services::service::Program;
-use crate::services::service::Service;
+use crate::services::program;
+use crate::services::program::Port;
+use crate::services::program::Program;
 
 const VERSION: &str = "4.1.0";
 pub const DEFAULT_PORT: u16 = 9092;
@@ -53,7 +51,7 @@ fn controller(clients: u16) -> u16 {
 /// command that starts the node.
 pub fn prepare(folder: &Path, clients: u16) -> Result<Program> {
     let java = java::find()?;
-    let libs = Service::Kafka.folder().join(format!("libs-{VERSION}"));
+    let libs = program::folder("kafka").join(format!("libs-{VERSION}"));
     java::fetch(
         &[&format!("org.apache.kafka:kafka_2.13:{VERSION}"), LOGGER],
         &libs,

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::Instant;
 
-use crate::services::service::Program;
+use crate::services::program::Program;
 
 const POLL: Duration = Duration::from_millis(100);
 /// Cassandra drains on SIGTERM: what is in its commit log is on disk when it ends.

@@ -1,18 +1,19 @@
 //! The table of services: what each is called, where it listens, how it is started and how it shows that it serves.
 //! A further service is a further variant, and a module beside `cassandra`.
 
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::chapters;
 use crate::services::cassandra;
 use crate::services::cql;
 use crate::services::kafka;
+use crate::services::program;
+use crate::services::program::Port;
+use crate::services::program::Program;
+use crate::services::program::address;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Service {
@@ -20,19 +21,6 @@ pub enum Service {
     Cassandra,
     /// Kafka 4.1, from ch-5 on
     Kafka,
-}
-
-/// A port that a service listens on.
-pub struct Port {
-    pub number: u16,
-    pub purpose: &'static str,
-    /// The option that moves it.
-    pub option: &'static str,
-}
-
-pub struct Program {
-    pub path: PathBuf,
-    pub arguments: Vec<String>,
 }
 
 impl Service {
@@ -47,7 +35,7 @@ impl Service {
 
     /// Where its program, its log and its data are.
     pub fn folder(self) -> PathBuf {
-        target().join("services").join(self.name())
+        program::folder(self.name())
     }
 
     pub fn ports(self, port: u16) -> Vec<Port> {
@@ -78,15 +66,4 @@ impl Service {
             Self::Kafka => kafka::answers(address(port)).await,
         }
     }
-}
-
-pub fn address(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-/// Cargo's target folder, absolute.
-pub fn target() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| chapters::root().join("target"), PathBuf::from);
-    std::path::absolute(&target).unwrap_or(target)
 }

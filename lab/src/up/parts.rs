@@ -1,22 +1,16 @@
 //! What `up` runs: the stream, the chapter's programs, the topic between them, and the login that opens `/stats`.
 //! Starts them, asks them, and ends them in order.
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Options;
-use super::ports::Ports;
-use super::topic;
-use super::topic::Topic;
 use crate::chapters;
 use crate::client::Client;
 use crate::process;
@@ -25,6 +19,11 @@ use crate::process::Program;
 use crate::process::Signal;
 use crate::replay;
 use crate::replay::Replay;
+use crate::up::options::Options;
+use crate::up::ports::Ports;
+use crate::up::secret::random_hex;
+use crate::up::topic;
+use crate::up::topic::Topic;
 
 const WIKIMEDIA: &str = "https://stream.wikimedia.org/v2/stream/recentchange";
 const USERNAME: &str = "lab";
@@ -60,9 +59,11 @@ async fn replay(chapter: u8, options: &Options) -> Result<Option<Replay>> {
     if options.live || chapter == 1 {
         return Ok(None);
     }
-    let mut replayed = replay::Options::default();
-    replayed.address.set_port(0);
-    replayed.rate = options.rate.unwrap_or(if chapter < 5 { 40 } else { 200 });
+    let usual = if chapter < 5 { 40 } else { 200 };
+    let replayed = replay::Options {
+        rate: options.rate.unwrap_or(usual),
+        ..replay::Options::on_a_free_port()
+    };
     Ok(Some(replay::start(replayed).await?))
 }
 
@@ -82,12 +83,7 @@ async fn program(chapter: u8, binary: &PathBuf, stream: &str, password: &str) ->
             .args(["hash-password"])
             .output(password.as_bytes(), START)
             .await?;
-        let said = hashed.stderr.join("\n");
-        ensure!(
-            hashed.status.success(),
-            "hash-password: {}\n{said}",
-            process::describe(hashed.status)
-        );
+        hashed.has_succeeded().context("hash-password")?;
         program = program.env("ADMIN_PASSWORD_HASH", hashed.stdout.concat());
     }
     Ok(program)
@@ -179,13 +175,8 @@ impl Parts {
     pub fn check(&mut self) -> Result<()> {
         let name = chapters::name(self.chapter);
         for (role, program) in &mut self.programs {
-            if let Some(status) = program.ended() {
-                let said = program.stderr.lines().join("\n  ");
-                bail!(
-                    "{name} {role} ended by itself, {}; its last lines:\n  {said}",
-                    process::describe(status)
-                );
-            }
+            let runs = program.still_runs();
+            runs.with_context(|| format!("{name} {role}"))?;
         }
         self.topic.as_ref().map_or(Ok(()), Topic::check)
     }
@@ -194,12 +185,7 @@ impl Parts {
         let credentials = json!({ "username": USERNAME, "password": password });
         let server = self.server()?;
         let response = server.post_json("/login", &credentials).await?;
-        ensure!(
-            response.status == 200,
-            "login: {}, {}",
-            response.status,
-            response.text()
-        );
+        response.has_status(200).context("login")?;
         let token = response.json()?["token"].as_str().map(str::to_owned);
         token.context("login: the answer has no token")
     }
@@ -218,12 +204,7 @@ impl Parts {
                 login.token = token;
             }
         }
-        ensure!(
-            response.status == 200,
-            "/stats answers {}, {}",
-            response.status,
-            response.text()
-        );
+        response.has_status(200).context("/stats")?;
         Ok(Some(response.json()?))
     }
 
@@ -286,26 +267,13 @@ impl Parts {
         let name = chapters::name(self.chapter);
         for (role, program) in &mut self.programs {
             if program.ended().is_none() {
-                let status = program
-                    .wait(STOP)
+                program
+                    .finish(STOP)
                     .await
+                    .and_then(|finished| finished.has_succeeded())
                     .with_context(|| format!("{name} {role} after SIGTERM"))?;
-                ensure!(
-                    status.success(),
-                    "{name} {role} after SIGTERM: {}",
-                    process::describe(status)
-                );
             }
         }
         Ok(())
     }
-}
-
-/// Random bytes in hex: a secret and a password of this run alone.
-pub fn random_hex<const BYTES: usize>() -> Result<String> {
-    let mut bytes = [0_u8; BYTES];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

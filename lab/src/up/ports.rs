@@ -4,8 +4,8 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 
-use super::Options;
 use crate::ports::owner;
+use crate::up::options::Options;
 
 /// The port of chapter 1, which has no configuration yet.
 const FIXED: u16 = 7000;
@@ -106,6 +106,6 @@ mod tests {
     }
 
     fn free() -> u16 {
-        crate::client::free_port().unwrap()
+        crate::ports::free_port().unwrap()
     }
 }

@@ -1,18 +1,26 @@
 //! What `up` knows of a chapter from ch-3 on, as a table or as a line: each count of `/stats` beside what was sent.
 
+use console::Alignment;
+use console::pad_str;
 use serde_json::Value;
 
-use super::topic::Written;
 use crate::broker::EMBEDDED_LIMIT;
 use crate::screen::grouped;
 use crate::screen::plain;
+use crate::up::topic::Written;
 
 /// Of domains where they stand alone, and of domains and of users where they share the screen.
 const MOST: usize = 8;
 const MOST_OF_EACH: usize = 5;
+/// The widths of the columns, where the terminal has room for them.
+const NAME: usize = 32;
+const NUMBER: usize = 14;
 
 /// One look at everything.
 pub struct Look<'a> {
+    /// How many lines the table may have, and how wide it may be.
+    pub rows: usize,
+    pub columns: usize,
     pub stats: &'a Value,
     /// What a correct consumer has counted; nobody knows it of the live stream.
     pub truth: Option<&'a Value>,
@@ -24,7 +32,7 @@ pub struct Look<'a> {
 impl Look<'_> {
     pub fn table(&self) -> Vec<String> {
         let heading = if self.truth.is_some() { "sent" } else { "" };
-        let mut lines = vec![format!("{:<32}{:>14}{heading:>14}", "", "/stats")];
+        let mut lines = vec![self.cells("", "/stats", heading)];
         for (name, field) in [
             ("messages", "messages"),
             ("  bots", "bots"),
@@ -32,16 +40,19 @@ impl Look<'_> {
             ("distinct users", "distinct_users"),
         ] {
             let sent = self.truth.map(|truth| number(truth, field));
-            lines.push(row(name, number(self.stats, field), sent));
+            lines.push(self.row(name, number(self.stats, field), sent));
         }
-        lines.push(format!(
-            "{:<32}{:>14}",
-            "messages a second",
-            shown(self.rate)
-        ));
+        lines.push(self.cells("messages a second", &shown(self.rate), ""));
         lines.extend(self.topic());
         let has_users = self.stats["by_user"].is_object();
-        let most = if has_users { MOST_OF_EACH } else { MOST };
+        // A list has an empty line and a heading, too.
+        let (lists, most) = if has_users {
+            (2, MOST_OF_EACH)
+        } else {
+            (1, MOST)
+        };
+        let room = self.rows.saturating_sub(lines.len()) / lists;
+        let most = room.saturating_sub(2).clamp(1, most);
         let domains = self.stats["by_domain"].as_object();
         let domains = grouped(domains.map_or(0, serde_json::Map::len) as u64);
         let heading = format!("the busiest of {domains} domains");
@@ -101,8 +112,8 @@ impl Look<'_> {
             Some(Ok(written)) => written,
         };
         let mut lines = vec![
-            row("written to the topic", written.records, None),
-            row("lag: written, not counted yet", self.lag(written), None),
+            self.row("written to the topic", written.records, None),
+            self.row("lag: written, not counted yet", self.lag(written), None),
         ];
         if written.dropped > 0 {
             lines.push(dropped_words(written.dropped));
@@ -115,16 +126,23 @@ impl Look<'_> {
         for (name, count) in top(self.stats, field, most) {
             // Of users, the truth too names only the first.
             let sent = self.truth.and_then(|truth| truth[field][name].as_u64());
-            lines.push(row(&format!("  {name}"), count, sent));
+            lines.push(self.row(&format!("  {name}"), count, sent));
         }
         lines
     }
-}
 
-fn row(name: &str, count: u64, sent: Option<u64>) -> String {
-    let sent = sent.map(grouped).unwrap_or_default();
-    let row = format!("{:<32}{:>14}{sent:>14}", plain(name), grouped(count));
-    row.trim_end().to_owned()
+    fn row(&self, name: &str, count: u64, sent: Option<u64>) -> String {
+        let sent = sent.map(grouped).unwrap_or_default();
+        self.cells(&plain(name), &grouped(count), &sent)
+    }
+
+    /// A name and two numbers. Where the terminal is narrow, the name is cut and never a number.
+    fn cells(&self, name: &str, count: &str, sent: &str) -> String {
+        let width = self.columns.saturating_sub(2 * NUMBER).min(NAME);
+        let name = pad_str(name, width, Alignment::Left, Some("…"));
+        let row = format!("{name}{count:>NUMBER$}{sent:>NUMBER$}");
+        row.trim_end().to_owned()
+    }
 }
 
 fn dropped_words(dropped: u64) -> String {
@@ -153,6 +171,7 @@ fn shown(rate: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use console::measure_text_width;
     use serde_json::json;
 
     use super::*;
@@ -166,6 +185,8 @@ mod tests {
 
     fn look(stats: &Value) -> Look<'_> {
         Look {
+            rows: 23,
+            columns: 80,
             stats,
             truth: None,
             rate: None,
@@ -215,11 +236,34 @@ mod tests {
         assert!(has(&lines, "10 dropped: ", "5 MiB a partition"));
         assert!(has(&lines, "  a ", "7             9"));
         assert!(has(&lines, "  b ", " 7"), "not among the truth's first");
-        assert!(lines.len() < 24, "{}", lines.len());
+        assert!(has(&lines, "  e ", "") && !has(&lines, "  f ", ""));
+        assert!(lines.len() <= 23, "{}", lines.len());
         let line = look.line();
         assert!(
             line.contains(", lag 6, 10 dropped: ") && line.ends_with("; a 8, b 8, c 8; a 7, b 7\n")
         );
+        let lines = Look { rows: 16, ..look }.table();
+        assert!(has(&lines, "  a ", "7             9"));
+        assert!(lines.len() <= 16, "{}", lines.len());
+    }
+
+    #[test]
+    fn narrow_terminal_costs_a_name_its_end_and_no_number_a_digit() {
+        let mut stats = stats();
+        stats["by_domain"] = json!({"a-very-long-name-of-a-wiki.example.org": 1_234_567});
+        let truth = json!({"messages": 1_234_567, "by_domain": stats["by_domain"]});
+        for columns in [40, 59, 60, 80] {
+            let lines = Look {
+                columns,
+                truth: Some(&truth),
+                ..look(&stats)
+            }
+            .table();
+            assert!(has(&lines, "", " 1,234     1,234,567"), "{lines:?}");
+            assert!(has(&lines, "", " 1,234,567     1,234,567"), "{lines:?}");
+            let widest = lines.iter().map(|line| measure_text_width(line)).max();
+            assert!(widest <= Some(columns), "{lines:?}");
+        }
     }
 
     #[test]

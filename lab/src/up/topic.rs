@@ -8,13 +8,13 @@ use anyhow::bail;
 use anyhow::ensure;
 use tokio::time::timeout;
 
-use super::parts::random_hex;
 use crate::broker;
 use crate::broker::Broker;
 use crate::broker::EMBEDDED_LIMIT;
 use crate::broker::Partition;
 use crate::process::Program;
 use crate::services;
+use crate::up::secret::random_hex;
 
 const PARTITIONS: i32 = 6;
 /// The table waits for no broker longer than that.
@@ -88,11 +88,10 @@ impl Topic {
     /// Where it is and what it keeps, in a line.
     pub fn describe(&self) -> String {
         let address = &self.broker.address;
-        match self.broker.is_embedded() {
-            true => format!(
-                "{address}, in memory; it keeps only {EMBEDDED_LIMIT} (--broker: a real one)"
-            ),
-            false => format!("{address}; the topic is deleted at the end"),
+        if self.broker.is_embedded() {
+            format!("{address}, in memory; it keeps only {EMBEDDED_LIMIT} (--broker: a real one)")
+        } else {
+            format!("{address}; the topic is deleted at the end")
         }
     }
 
@@ -145,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn real_broker_that_is_not_there_is_named_with_a_way_out() {
-        let nobody = format!("127.0.0.1:{}", crate::client::free_port().unwrap());
+        let nobody = format!("127.0.0.1:{}", crate::ports::free_port().unwrap());
         let error = look_for(&nobody).await.unwrap_err().to_string();
         assert!(
             error.contains(&nobody) && error.contains("services up kafka"),

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::parts::Parts;
-use super::table::Look;
 use crate::chapters;
 use crate::screen;
 use crate::screen::Region;
 use crate::screen::plain;
+use crate::up::parts::Parts;
+use crate::up::table::Look;
 
 const WATCHED: usize = 12;
 /// The rate shown is the mean of about this long, so that it does not dance.
@@ -49,7 +49,7 @@ impl View {
         text += "Ctrl-C ends all of it.\n\n";
         let _ = screen::print(&text);
         Ok(Self {
-            region: screen::is_interactive().then(Region::default),
+            region: screen::is_interactive().then(Region::new),
             rate: Rate::default(),
             asked: 0,
         })
@@ -66,7 +66,11 @@ impl View {
             // After the counts, which it can then only be ahead of.
             let truth = parts.truth();
             let messages = stats["messages"].as_u64().unwrap_or_default();
+            let (rows, columns) = screen::size();
             let look = Look {
+                // The last row is the cursor's.
+                rows: rows.saturating_sub(1),
+                columns,
                 stats: &stats,
                 truth: truth.as_ref(),
                 rate: self.rate.update(messages),

@@ -1,20 +1,19 @@
 //! The broker of a bench: a Kafka of its own, or one that runs already.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::bench::row::Measured;
 use crate::bench::usage::Usage;
 use crate::broker::Broker;
-use crate::client::free_port;
+use crate::chapters;
 use crate::ports;
+use crate::ports::free_port;
+use crate::services::Kafka;
 use crate::services::kafka;
-use crate::services::kafka::Kafka;
-use crate::services::target;
 
 pub struct BenchBroker {
     pub broker: Broker,
@@ -24,15 +23,7 @@ pub struct BenchBroker {
 /// In this order: the folder goes when the node has ended.
 struct Own {
     kafka: Kafka,
-    folder: Folder,
-}
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    folder: TempDir,
 }
 
 /// One whose neighbour, which Kafka's controller takes, is free too.
@@ -59,9 +50,12 @@ impl BenchBroker {
                 own: None,
             });
         }
-        let name = format!("kafka-bench-{}", std::process::id());
-        let folder = Folder(target().join("services").join(name));
-        let kafka = Kafka::start(&folder.0, kafka_port()?)
+        let services = chapters::target().join("services");
+        std::fs::create_dir_all(&services)?;
+        let folder = tempfile::Builder::new()
+            .prefix("kafka-bench-")
+            .tempdir_in(services)?;
+        let kafka = Kafka::start(folder.path(), kafka_port()?)
             .await
             .context("no broker to measure with; --broker HOST:PORT takes one that runs already")?;
         Ok(Self {

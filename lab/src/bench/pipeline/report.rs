@@ -1,9 +1,10 @@
 //! The tables of the pipeline's bench, and its targets.
 
-use super::Outcome;
-use super::ROWS;
-use super::Rounds;
-use super::Row;
+use crate::bench::pipeline::rows::Outcome;
+use crate::bench::pipeline::rows::RESIDENT_EVENTS;
+use crate::bench::pipeline::rows::ROWS;
+use crate::bench::pipeline::rows::Rounds;
+use crate::bench::pipeline::rows::Row;
 use crate::bench::rounds::verdict;
 use crate::bench::row::Memory;
 use crate::bench::table;
@@ -103,7 +104,7 @@ fn resident(memory: &Memory) -> String {
     format!(
         "{} MiB when half of {} events were through, {} MiB at the end, at most {} MiB; target {verdict}",
         mib(memory.half),
-        grouped(super::RESIDENT_EVENTS),
+        grouped(RESIDENT_EVENTS),
         mib(memory.end),
         mib(memory.peak),
     )

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::Outcome;
-use super::ROWS;
-use super::Resident;
-use super::Rounds;
-use super::Row;
-use super::StatsUnderLoad;
 use crate::bench::rounds::verdict;
 use crate::bench::row::median;
+use crate::bench::stream::rows::Outcome;
+use crate::bench::stream::rows::REQUESTS_A_SECOND;
+use crate::bench::stream::rows::ROWS;
+use crate::bench::stream::rows::Resident;
+use crate::bench::stream::rows::Rounds;
+use crate::bench::stream::rows::Row;
+use crate::bench::stream::rows::StatsUnderLoad;
 use crate::bench::table;
+use crate::bench::table::millis;
 use crate::bench::table::number;
 use crate::screen::grouped;
 
@@ -110,7 +112,7 @@ fn stats_line(rounds: &Rounds) -> Option<String> {
         if good { "ok" } else { "missed" },
         rate(|run| run.load.requests_a_second),
         rate(|run| run.events_a_second),
-        grouped(super::REQUESTS_A_SECOND.into()),
+        grouped(REQUESTS_A_SECOND.into()),
         grouped(first.asked_events_a_second),
     ))
 }
@@ -132,10 +134,4 @@ fn resident_line(rounds: &Rounds) -> Option<String> {
         grouped(run.distinct_users),
         number(run.peak_mib, 0),
     ))
-}
-
-pub fn millis(time: Option<Duration>) -> String {
-    time.map_or("-".to_owned(), |time| {
-        format!("{:.1} ms", time.as_secs_f64() * 1e3)
-    })
 }

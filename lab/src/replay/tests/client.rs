@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::replay::{Options, Replay, start};
+use crate::replay::Options;
+use crate::replay::Replay;
+use crate::replay::start;
 
 pub const STREAM: &str = "/v2/stream/recentchange";
 pub const AGENT: (&str, &str) = ("user-agent", "tests");

@@ -1,10 +1,21 @@
 //! A correct consumer, as the chapters should be: the tests compare what it counts with the truth.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::collections::HashSet;
 
-use crate::replay::recording::{Counted, Facts, facts};
-use crate::replay::tests::client::{AGENT, End, Message, STREAM, events, get, offset, read};
-use crate::replay::{Replay, Truth};
+use crate::replay::Replay;
+use crate::replay::Truth;
+use crate::replay::recording::Counted;
+use crate::replay::recording::Facts;
+use crate::replay::recording::facts;
+use crate::replay::tests::client::AGENT;
+use crate::replay::tests::client::End;
+use crate::replay::tests::client::Message;
+use crate::replay::tests::client::STREAM;
+use crate::replay::tests::client::events;
+use crate::replay::tests::client::get;
+use crate::replay::tests::client::offset;
+use crate::replay::tests::client::read;
 
 /// Reconnects with the last id, drops doubles by meta.id, skips what is too long.
 #[derive(Default)]

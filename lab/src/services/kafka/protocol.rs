@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::net::ToSocketAddrs;
+
+use crate::services::connect::connect;
 
 const METADATA: u16 = 3;
 /// The first in which "no topics" can be asked for.
@@ -26,11 +27,7 @@ pub async fn answers(address: impl ToSocketAddrs) -> bool {
 }
 
 async fn ask(address: impl ToSocketAddrs) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    // A port of the ephemeral range can be connected to itself, and would answer with the request.
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Err(Error::from(ErrorKind::ConnectionRefused));
-    }
+    let mut stream = connect(address).await?;
     stream.write_all(&request()).await?;
     let length = stream.read_u32().await?;
     if length > LARGEST {
@@ -63,22 +60,13 @@ fn names_a_broker(answer: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::net::SocketAddr;
 
     use super::*;
+    use crate::services::connect::tests;
 
-    /// A server that reads one request and answers with `reply`.
-    async fn server(reply: &'static [u8]) -> std::net::SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 21];
-            stream.read_exact(&mut request).await.unwrap();
-            assert_eq!(request, *super::request());
-            stream.write_all(reply).await.unwrap();
-        });
-        address
+    async fn server(reply: &'static [u8]) -> SocketAddr {
+        tests::server(&request(), reply).await
     }
 
     #[test]
@@ -99,9 +87,6 @@ mod tests {
             !answers(server(b"\0\0\0\x0a\0lab").await).await,
             "cut short"
         );
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        assert!(!answers(address).await, "a closed port");
+        assert!(!answers(tests::closed().await).await, "a closed port");
     }
 }

@@ -1,0 +1,119 @@
+//! The program run to its end, what it must refuse, and what it must tell.
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::check::subject::Subject;
+use crate::check::wait::SOON;
+use crate::check::wait::STOP;
+use crate::process::Finished;
+use crate::process::Program;
+use crate::process::Signal;
+use crate::process::describe;
+use crate::scratch;
+
+impl Subject {
+    /// Runs the program with `arguments` to its end, `input` on stdin.
+    pub async fn output(&self, arguments: &[&str], input: &str) -> Result<Finished> {
+        self.output_with(arguments, input, |program| program).await
+    }
+
+    pub async fn output_with(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<Finished> {
+        let folder = scratch::folder()?;
+        let program = self.program()?.folder(folder.path()).args(arguments);
+        change(program).output(input.as_bytes(), SOON).await
+    }
+
+    /// A start that must fail: in time, with a status that says so, and a message that holds all of `named`.
+    /// Returns the lines of the message.
+    pub async fn refuses(
+        &self,
+        role: &str,
+        named: &[&str],
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<Vec<String>> {
+        let started = self.output_with(&[role], "", change).await;
+        let finished = started.context("the program did not refuse to start")?;
+        let said = finished.stderr.join("\n");
+        ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
+        ensure!(
+            finished.status.code().is_some(),
+            "{}; stderr:\n{said}",
+            describe(finished.status)
+        );
+        ensure!(!said.contains("panicked"), "a panic:\n{said}");
+        for word in named {
+            ensure!(said.contains(word), "a message without {word}:\n{said}");
+        }
+        Ok(finished
+            .stderr
+            .into_iter()
+            .filter(|line| !line.trim().is_empty())
+            .collect())
+    }
+
+    /// As `refuses`, with a message of one line.
+    pub async fn refuses_in_one_line(
+        &self,
+        role: &str,
+        named: &[&str],
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<String> {
+        let lines = self.refuses(role, named, change).await?;
+        ensure!(
+            lines.len() == 1,
+            "{} lines on stderr:\n{}",
+            lines.len(),
+            lines.join("\n")
+        );
+        Ok(lines.concat())
+    }
+
+    /// As `refuses_in_one_line`, for each of `values` in the variable `name`.
+    pub async fn refuses_each(&self, role: &str, name: &str, values: &[&str]) -> Result<()> {
+        for value in values {
+            self.refuses_in_one_line(role, &[name], |program| program.env(name, *value))
+                .await
+                .with_context(|| format!("{name}={value:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// What `--help` says, of the program and of `roles`, put together.
+    pub async fn help(&self, roles: &[&str]) -> Result<String> {
+        let mut text = String::new();
+        let of_roles = roles.iter().map(|role| vec![*role, "--help"]);
+        for arguments in [vec!["--help"]].into_iter().chain(of_roles) {
+            let finished = self.output(&arguments, "").await?;
+            let ended = finished.has_succeeded();
+            ended.with_context(|| format!("of {arguments:?}"))?;
+            text += &finished.stdout.join("\n");
+        }
+        Ok(text)
+    }
+
+    /// The program tells that nobody answers at `address`. It may wait, and end on SIGTERM, or end by itself as a failure.
+    pub async fn names_what_is_away(
+        &self,
+        role: &str,
+        address: &str,
+        change: impl FnOnce(Program) -> Program,
+    ) -> Result<()> {
+        let mut server = self.launch(role, change)?;
+        let process = server.process()?;
+        process.says(address, SOON).await?;
+        if let Some(status) = process.ended() {
+            ensure!(!status.success(), "exit status 0");
+            return Ok(());
+        }
+        process.signal(Signal::TERM)?;
+        process.wait(STOP).await?;
+        Ok(())
+    }
+}

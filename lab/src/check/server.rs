@@ -1,0 +1,205 @@
+//! The program as a server: started in an empty directory and on a port of its own, and what a check asks of it while it
+//! runs and at its end.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use tempfile::TempDir;
+
+use crate::check::subject::Subject;
+use crate::check::wait::START;
+use crate::check::wait::STOP;
+use crate::client::Client;
+use crate::ports;
+use crate::ports::free_port;
+use crate::process;
+use crate::process::Process;
+use crate::process::Program;
+use crate::process::Signal;
+use crate::process::describe;
+use crate::scratch;
+
+/// The port of a program that knows no `HTTP_ADDR`.
+pub const FIXED_PORT: u16 = 7000;
+
+/// A server that answers, and the process behind it, if it is ours.
+#[derive(Debug)]
+pub struct Server {
+    process: Option<Process>,
+    pub client: Client,
+    /// Where it may answer, before it has.
+    addresses: Vec<String>,
+    /// The other role of the same program.
+    pub beside: Option<Box<Server>>,
+    _folder: Option<TempDir>,
+}
+
+impl Server {
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .context("there is no process, only a URL")
+    }
+
+    /// The server still answers `/status`: what came before did it no harm.
+    pub async fn lives(&self) -> Result<()> {
+        let response = self.client.get("/status").await;
+        let response = response.context("afterwards the server no longer answers")?;
+        response.has_status(200).context("afterwards GET /status")
+    }
+
+    /// Sends `signal` to it, and to the role beside it, and waits for the end of both.
+    pub async fn leaves_on(&mut self, signal: Signal) -> Result<()> {
+        let beside = self.beside.as_mut().map(|server| server.process.as_mut());
+        let mut processes: Vec<&mut Process> = [self.process.as_mut(), beside.flatten()]
+            .into_iter()
+            .flatten()
+            .collect();
+        for process in &processes {
+            process.signal(signal)?;
+        }
+        for process in &mut processes {
+            process.wait(STOP).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends `signal`, and expects the end in time, with exit status 0. Returns stdout and stderr.
+    pub async fn ends_on(&mut self, signal: Signal) -> Result<(Vec<String>, Vec<String>)> {
+        let process = self.process()?;
+        process.signal(signal)?;
+        let finished = process.finish(STOP).await?;
+        finished.has_succeeded()?;
+        Ok((finished.stdout, finished.stderr))
+    }
+}
+
+impl Subject {
+    /// A server with every variable at its best value.
+    pub async fn serve(&self) -> Result<Server> {
+        self.serve_with(|program| program).await
+    }
+
+    /// A running server; `change` sets what a check is about. With `--url`, the one that is there.
+    pub async fn serve_with(&self, change: impl FnOnce(Program) -> Program) -> Result<Server> {
+        self.serve_from(|program, _| Ok(change(program))).await
+    }
+
+    /// As `serve_with`; `change` is told the address that the program is expected on.
+    pub async fn serve_from(
+        &self,
+        change: impl FnOnce(Program, &str) -> Result<Program>,
+    ) -> Result<Server> {
+        if let Some(url) = self.url() {
+            return Ok(Server {
+                process: None,
+                client: Client::new(url),
+                addresses: Vec::new(),
+                beside: None,
+                _folder: None,
+            });
+        }
+        // Only if nobody else has it: an answer from there must be the program's.
+        let fixed = self.has_fixed_port() && wait_for_free(FIXED_PORT).await;
+        let mut server = self.launch_from(self.server_role(), change)?;
+        if fixed {
+            server
+                .addresses
+                .push(format!("http://127.0.0.1:{FIXED_PORT}"));
+        }
+        self.wait_until_up(&mut server).await?;
+        Ok(server)
+    }
+
+    /// Starts the program in `role`, and does not wait until it answers.
+    pub fn launch(&self, role: &str, change: impl FnOnce(Program) -> Program) -> Result<Server> {
+        self.launch_from(role, |program, _| Ok(change(program)))
+    }
+
+    fn launch_from(
+        &self,
+        role: &str,
+        change: impl FnOnce(Program, &str) -> Result<Program>,
+    ) -> Result<Server> {
+        let folder = scratch::folder()?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let program = self
+            .program()?
+            .env("HTTP_ADDR", address.as_str())
+            .folder(folder.path())
+            .args([role]);
+        let url = format!("http://{address}");
+        Ok(Server {
+            process: Some(change(program, &address)?.start()?),
+            client: Client::new(&url),
+            addresses: vec![url],
+            beside: None,
+            _folder: Some(folder),
+        })
+    }
+
+    /// Waits until the program answers.
+    pub async fn wait_until_up(&self, server: &mut Server) -> Result<()> {
+        let patience = if self.never_up.load(Ordering::Relaxed) {
+            Duration::from_secs(5)
+        } else {
+            START
+        };
+        let start = Instant::now();
+        loop {
+            for url in &server.addresses {
+                let client = Client::new(url);
+                if client.get("/status").await.is_ok() {
+                    server.client = client;
+                    return Ok(());
+                }
+            }
+            let only_address = server.addresses.len() == 1;
+            let process = server.process()?;
+            if let Some(status) = process.ended() {
+                let said = process::tail(&process.stderr.all().await);
+                let taken = if self.has_fixed_port() && only_address {
+                    fixed_port_owner()
+                } else {
+                    String::new()
+                };
+                bail!(
+                    "the program ended at once, {}{taken}; its stderr:\n{said}",
+                    describe(status)
+                );
+            }
+            if start.elapsed() > patience {
+                self.never_up.store(true, Ordering::Relaxed);
+                let said = process::tail(&process.stderr.lines());
+                bail!(
+                    "no answer from GET {}/status within {} s; its stderr:\n{said}",
+                    server.client.base(),
+                    patience.as_secs()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn fixed_port_owner() -> String {
+    match ports::owner(FIXED_PORT) {
+        Some(owner) => format!(", and port {FIXED_PORT} is taken by {owner}"),
+        None => format!(", and port {FIXED_PORT} is taken"),
+    }
+}
+
+/// Whether nobody listens on `port`, now or after a moment: the program of the check before may just be going.
+async fn wait_for_free(port: u16) -> bool {
+    for _ in 0..100 {
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}

@@ -1,0 +1,215 @@
+//! How the program starts, what it logs, and how it ends.
+
+use std::net::TcpListener;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use serde_json::Value;
+
+use crate::check::runner::Check;
+use crate::check::runner::PROCESS;
+use crate::check::server::FIXED_PORT;
+use crate::check::subject::Subject;
+use crate::check::wait::SOON;
+use crate::client::KeepAlive;
+use crate::client::Raw;
+use crate::process;
+use crate::process::Signal;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "SIGTERM ends the program",
+        expected: "exit status 0 within 10 s",
+        hint: "a handler for SIGTERM, which is what Docker and Kubernetes send; as PID 1 there is no default action",
+        smoke: true,
+        run: |subject| Box::pin(ends(subject, Signal::TERM)),
+        ..PROCESS
+    },
+    Check {
+        name: "SIGINT ends the program",
+        expected: "exit status 0 within 10 s",
+        hint: "a handler for SIGINT, which is what Ctrl-C sends",
+        run: |subject| Box::pin(ends(subject, Signal::INT)),
+        ..PROCESS
+    },
+    Check {
+        name: "SIGTERM ends the program while a client has sent half a request",
+        expected: "exit status 0 within 10 s, with the connection held open by the client",
+        hint: "graceful shutdown waits for open connections, and this one never ends: it needs a deadline",
+        run: |subject| Box::pin(ends_with_half_open(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "SIGTERM ends the program while a client holds an idle connection",
+        expected: "exit status 0 within 10 s, with the keep-alive connection held open by the client",
+        hint: "idle connections must be closed at shutdown, not waited for",
+        run: |subject| Box::pin(ends_with_idle(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "logs go to stderr, and nothing to stdout",
+        expected: "at least one line on stderr from start to end, no line on stdout",
+        hint: "the writer of the log's formatter; stdout is for a program's output",
+        run: |subject| Box::pin(logs(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "LOG_FORMAT=json gives JSON lines",
+        expected: "every line on stderr is a JSON object",
+        hint: "the log's formatter is chosen by LOG_FORMAT; look for prints that go around it",
+        run: |subject| Box::pin(json_logs(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "RUST_LOG=error silences a quiet run",
+        expected: "no line on stderr from start to end",
+        hint: "the log's filter is read from RUST_LOG; start and stop are logged at info",
+        run: |subject| Box::pin(quiet_logs(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a bad LOG_FORMAT is refused by name",
+        expected: "a non-zero exit status and a short message on stderr that names LOG_FORMAT",
+        hint: "a value that is neither text nor json must end the start, not fall back in silence",
+        run: |subject| Box::pin(bad_variable(subject, "LOG_FORMAT", "yaml")),
+        ..PROCESS
+    },
+    Check {
+        name: "a bad RUST_LOG is refused by name",
+        expected: "a non-zero exit status and a short message on stderr that names RUST_LOG",
+        hint: "parse the filter strictly; a typo in it would silence the log that was wanted",
+        run: |subject| Box::pin(bad_variable(subject, "RUST_LOG", "info,http=loud")),
+        ..PROCESS
+    },
+    Check {
+        name: "a taken port is named",
+        expected: "a non-zero exit status and the port's number on stderr, without a panic",
+        hint: "the error of bind says only `address in use`; add the address to it",
+        run: |subject| Box::pin(port_taken(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "an unknown argument is refused",
+        expected: "a non-zero exit status and the argument on stderr",
+        hint: "a program that ignores what it does not know hides every typo",
+        run: |subject| Box::pin(unknown_argument(subject)),
+        ..PROCESS
+    },
+];
+
+async fn ends(subject: &Subject, signal: Signal) -> Result<()> {
+    let mut server = subject.serve().await?;
+    server.ends_on(signal).await?;
+    Ok(())
+}
+
+async fn ends_with_half_open(subject: &Subject) -> Result<()> {
+    let mut server = subject.serve().await?;
+    let authority = server.client.authority().to_owned();
+    let held = Raw::open(&authority, "GET /status HTTP/1.1\r\nhost: half").await?;
+    // Connections are accepted in order, so this answer shows that the one before is in the server's hands.
+    server.lives().await?;
+    server.ends_on(Signal::TERM).await?;
+    drop(held);
+    Ok(())
+}
+
+async fn ends_with_idle(subject: &Subject) -> Result<()> {
+    let mut server = subject.serve().await?;
+    let authority = server.client.authority().to_owned();
+    let mut held = KeepAlive::connect(&authority).await?;
+    held.get(&authority, "/status", SOON).await?;
+    server.ends_on(Signal::TERM).await?;
+    drop(held);
+    Ok(())
+}
+
+async fn logs(subject: &Subject) -> Result<()> {
+    let mut server = subject.serve().await?;
+    server.lives().await?;
+    server.client.get("/no/such/path").await?;
+    let (stdout, stderr) = server.ends_on(Signal::TERM).await?;
+    ensure!(stdout.is_empty(), "on stdout:\n{}", stdout.join("\n"));
+    ensure!(!stderr.is_empty(), "nothing on stderr");
+    Ok(())
+}
+
+async fn json_logs(subject: &Subject) -> Result<()> {
+    let mut server = subject
+        .serve_with(|program| program.env("LOG_FORMAT", "json"))
+        .await?;
+    server.client.get("/no/such/path").await?;
+    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    ensure!(!stderr.is_empty(), "nothing on stderr");
+    for line in stderr {
+        ensure!(
+            serde_json::from_str::<Value>(&line).is_ok_and(|value| value.is_object()),
+            "the line {line}"
+        );
+    }
+    Ok(())
+}
+
+async fn quiet_logs(subject: &Subject) -> Result<()> {
+    let mut server = subject
+        .serve_with(|program| program.env("RUST_LOG", "error"))
+        .await?;
+    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    ensure!(stderr.is_empty(), "on stderr:\n{}", process::tail(&stderr));
+    Ok(())
+}
+
+async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> {
+    let lines = subject
+        .refuses(subject.server_role(), &[name], |program| {
+            program.env(name, value)
+        })
+        .await?;
+    // Chapter 2 makes it one line; here the message of an argument parser will do, but not a page of help.
+    ensure!(
+        lines.len() <= 3,
+        "{} lines on stderr:\n{}",
+        lines.len(),
+        lines.join("\n")
+    );
+    Ok(())
+}
+
+async fn port_taken(subject: &Subject) -> Result<()> {
+    let held = TcpListener::bind(("127.0.0.1", 0))?;
+    let mut ports = vec![held.local_addr()?.port()];
+    // A program of chapter 1 takes the fixed port instead, whoever else may hold it.
+    let fixed = if subject.has_fixed_port() {
+        TcpListener::bind(("0.0.0.0", FIXED_PORT)).ok()
+    } else {
+        None
+    };
+    if subject.has_fixed_port() {
+        ports.push(FIXED_PORT);
+    }
+    let address = format!("127.0.0.1:{}", ports[0]);
+    let lines = subject
+        .refuses(subject.server_role(), &[], |program| {
+            program.env("HTTP_ADDR", address)
+        })
+        .await?;
+    drop((held, fixed));
+    let said = lines.join("\n");
+    ensure!(
+        ports.iter().any(|port| said.contains(&port.to_string())),
+        "stderr without the port:\n{said}"
+    );
+    Ok(())
+}
+
+async fn unknown_argument(subject: &Subject) -> Result<()> {
+    let finished = subject
+        .output(&[subject.server_role(), "--no-such-argument"], "")
+        .await
+        .context("the program did not refuse the argument")?;
+    let said = finished.stderr.join("\n");
+    ensure!(!finished.status.success(), "exit status 0");
+    ensure!(said.contains("no-such-argument"), "stderr:\n{said}");
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Suite 3: exact statistics behind a login, in memory or in Cassandra, and a server that bears a crowd.
+
+mod cassandra;
+mod config;
+mod crowd;
+mod exact;
+mod login;
+mod tokens;
+
+use crate::check::runner::Check;
+
+pub const CHECKS: &[&[Check]] = &[
+    config::CHECKS,
+    login::CHECKS,
+    tokens::CHECKS,
+    exact::CHECKS,
+    crowd::CHECKS,
+    cassandra::CHECKS,
+];

@@ -1,0 +1,149 @@
+//! The variables that come with the split: documented, refused by name, and none asked for that a role does not need.
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::check::runner::Check;
+use crate::check::runner::PROCESS;
+use crate::check::subject::CONSUMER;
+use crate::check::subject::PRODUCER;
+use crate::check::subject::Subject;
+use crate::ports::free_port;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "--help documents the variables of the topic",
+        expected: "exit status 0, and each variable on stdout of --help, producer --help or consumer --help",
+        hint: "REDPANDA_BROKER, WIKIPEDIA_TOPIC and the others are configuration like the rest",
+        run: |subject| Box::pin(help(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a bad REDPANDA_BROKER or REDPANDA_PROPERTIES is refused by name",
+        expected: "a non-zero exit status of both roles and one line on stderr that names the variable",
+        hint: "host:port, several with commas between; name=value, several with commas between",
+        run: |subject| Box::pin(bad_broker(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a bad WIKIPEDIA_TOPIC is refused by name",
+        expected: "a non-zero exit status of both roles and one line on stderr that names WIKIPEDIA_TOPIC",
+        hint: "1 to 249 letters, digits, dots, _ or -: what Kafka takes",
+        run: |subject| Box::pin(bad_topic(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a bad number of partitions or copies is refused by name",
+        expected: "a non-zero exit status and one line on stderr with WIKIPEDIA_TOPIC_PARTITIONS or …_REPLICATION",
+        hint: "a number from 1 on",
+        run: |subject| Box::pin(bad_numbers(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a bad CURSOR_TOPIC or CONSUMER_GROUP is refused by name",
+        expected: "a non-zero exit status of the role that has it and one line on stderr that names the variable",
+        hint: "CURSOR_TOPIC is the producer's, CONSUMER_GROUP the consumer's",
+        run: |subject| Box::pin(bad_names(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "the producer needs no secret",
+        expected: "/status answers without JWT_SECRET, ADMIN_USERNAME, ADMIN_PASSWORD_HASH and STORAGE",
+        hint: "one configuration a role: who does not sign tokens must not hold the key",
+        run: |subject| Box::pin(no_secret(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a broker that is away is waited for or named",
+        expected: "of both roles the address on stderr, and an end on SIGTERM within 10 s; or by itself with a non-zero status",
+        hint: "retry with back-off for a stated time, logging why; shutdown must end the waiting",
+        run: |subject| Box::pin(broker_away(subject)),
+        ..PROCESS
+    },
+];
+
+const VARIABLES: [&str; 7] = [
+    "REDPANDA_BROKER",
+    "REDPANDA_PROPERTIES",
+    "WIKIPEDIA_TOPIC",
+    "WIKIPEDIA_TOPIC_PARTITIONS",
+    "WIKIPEDIA_TOPIC_REPLICATION",
+    "CURSOR_TOPIC",
+    "CONSUMER_GROUP",
+];
+
+const BOTH: [&str; 2] = [PRODUCER, CONSUMER];
+
+async fn help(subject: &Subject) -> Result<()> {
+    let text = subject.help(&BOTH).await?;
+    for name in VARIABLES {
+        // WIKIPEDIA_TOPIC is the beginning of two others.
+        let alone = text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .any(|word| word == name);
+        ensure!(alone, "nothing about {name}");
+    }
+    Ok(())
+}
+
+async fn bad(subject: &Subject, roles: &[&str], name: &str, values: &[&str]) -> Result<()> {
+    for role in roles {
+        subject
+            .refuses_each(role, name, values)
+            .await
+            .with_context(|| format!("the {role}"))?;
+    }
+    Ok(())
+}
+
+async fn bad_broker(subject: &Subject) -> Result<()> {
+    let values = ["localhost", "127.0.0.1:99999", "127.0.0.1:9092,other"];
+    bad(subject, &BOTH, "REDPANDA_BROKER", &values).await?;
+    let values = ["no-value", "client.rack=a,=b"];
+    bad(subject, &BOTH, "REDPANDA_PROPERTIES", &values).await
+}
+
+async fn bad_topic(subject: &Subject) -> Result<()> {
+    let long = "x".repeat(250);
+    let values = ["", "a topic", "wikipédia", "..", &long];
+    bad(subject, &BOTH, "WIKIPEDIA_TOPIC", &values).await
+}
+
+async fn bad_numbers(subject: &Subject) -> Result<()> {
+    for name in ["WIKIPEDIA_TOPIC_PARTITIONS", "WIKIPEDIA_TOPIC_REPLICATION"] {
+        bad(subject, &BOTH, name, &["0", "-1", "many"]).await?;
+    }
+    Ok(())
+}
+
+async fn bad_names(subject: &Subject) -> Result<()> {
+    bad(subject, &[PRODUCER], "CURSOR_TOPIC", &["a topic", "."]).await?;
+    bad(subject, &[CONSUMER], "CONSUMER_GROUP", &[""]).await
+}
+
+async fn no_secret(subject: &Subject) -> Result<()> {
+    let server = subject
+        .start_role(PRODUCER, |program| {
+            program
+                .without("JWT_SECRET")
+                .without("ADMIN_USERNAME")
+                .without("ADMIN_PASSWORD_HASH")
+                .without("STORAGE")
+        })
+        .await?;
+    server.lives().await
+}
+
+async fn broker_away(subject: &Subject) -> Result<()> {
+    for role in BOTH {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        subject
+            .names_what_is_away(role, &address, |program| {
+                program.env("REDPANDA_BROKER", &address)
+            })
+            .await
+            .with_context(|| format!("the {role}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The topic: made where it is missing, and left alone where it is there.
+
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::check::progress;
+use crate::check::runner::Check;
+use crate::check::runner::PROCESS;
+use crate::check::runner::Skip;
+use crate::check::subject::Subject;
+use crate::check::topics::Topics;
+use crate::check::truth;
+use crate::check::wait::PATIENCE;
+use crate::process::Program;
+use crate::replay;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "a missing topic is made, once, with the configured partitions",
+        expected: "4 partitions with WIKIPEDIA_TOPIC_PARTITIONS=4, 6 without, although both roles come at once",
+        hint: "ask the admin API before anything is written; that the other role was first is no error",
+        run: |subject| Box::pin(made(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a topic that is there is left alone",
+        expected: "2 partitions as before although WIKIPEDIA_TOPIC_PARTITIONS is 4, and 1,000 events counted over them",
+        hint: "adding partitions would send a user's events to another one; that is an operator's decision",
+        run: |subject| Box::pin(left_alone(subject)),
+        ..PROCESS
+    },
+];
+
+async fn counted(subject: &Subject, topics: &Topics, partitions: Option<&str>) -> Result<usize> {
+    let replay = replay::start(replay::Options::of(1_000)).await?;
+    let set = |program: Program| {
+        let program = topics.set(program);
+        match partitions {
+            Some(number) => program.env("WIKIPEDIA_TOPIC_PARTITIONS", number),
+            None => program,
+        }
+    };
+    let server = subject.serve_stream_with(&replay.stream_url(), set).await?;
+    truth::equals_truth(&server.client, &replay, PATIENCE).await?;
+    let partitions = progress::partitions(subject, &topics.events, None).await?;
+    Ok(partitions.len())
+}
+
+async fn made(subject: &Subject) -> Result<()> {
+    if subject.broker()?.is_embedded() {
+        let reason = "needs a real broker: `cargo lab services up kafka` starts one, or name it with --broker";
+        return Err(Skip(reason.to_owned()).into());
+    }
+    for (number, expected) in [(Some("4"), 4), (None, 6)] {
+        let came = counted(subject, &Topics::new(), number).await?;
+        ensure!(came == expected, "{came} partitions and not {expected}");
+    }
+    Ok(())
+}
+
+async fn left_alone(subject: &Subject) -> Result<()> {
+    let topics = Topics::new();
+    subject.broker()?.create(&topics.events, 2, &[]).await?;
+    let came = counted(subject, &topics, Some("4")).await?;
+    ensure!(came == 2, "{came} partitions and not 2");
+    Ok(())
+}

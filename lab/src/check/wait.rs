@@ -1,0 +1,73 @@
+//! How long a check waits, and the waiting itself: a question that is asked again until its answer is good.
+
+use std::ops::ControlFlow;
+use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::Continue;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use anyhow::bail;
+
+/// A program has this long to answer after its start; generous, because the machine may be busy.
+pub const START: Duration = Duration::from_secs(60);
+/// The contract: a signal ends the program within 10 s. Two more are for a busy machine.
+pub const STOP: Duration = Duration::from_secs(12);
+/// Any single answer, and any start that must fail.
+pub const SOON: Duration = Duration::from_secs(30);
+/// Until what was sent has passed through a topic.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Until a whole stream is read and counted, with faults in it.
+pub const LONG: Duration = Duration::from_secs(180);
+
+/// Often enough for a moment in the middle of a stream, and seldom enough to cost the program little.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Asks until the answer is `Break`, and returns what is in it. An error ends the waiting at once; after `patience` the
+/// words of the last `Continue` are the error.
+pub async fn until<T>(
+    patience: Duration,
+    mut ask: impl AsyncFnMut() -> Result<ControlFlow<T, String>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        let so_far = match ask().await? {
+            Break(answer) => return Ok(answer),
+            Continue(so_far) => so_far,
+        };
+        if start.elapsed() > patience {
+            bail!("{so_far}, after {} s", patience.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_is_waited_for_and_what_does_not_come_is_told_in_its_last_words() {
+        let mut asked = 0;
+        let third = until(SOON, async || {
+            asked += 1;
+            Ok(if asked == 3 {
+                Break(asked)
+            } else {
+                Continue(String::new())
+            })
+        });
+        assert_eq!(third.await.unwrap(), 3);
+        let never = until(Duration::ZERO, async || {
+            Ok(Continue::<(), _>("2 of 3".to_owned()))
+        });
+        assert_eq!(never.await.unwrap_err().to_string(), "2 of 3, after 0 s");
+        let mut asked = 0;
+        let failed = until(SOON, async || {
+            asked += 1;
+            bail!("no such path") as Result<ControlFlow<(), String>>
+        });
+        assert!(failed.await.is_err());
+        assert_eq!(asked, 1);
+    }
+}

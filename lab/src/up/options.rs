@@ -1,0 +1,44 @@
+//! What `cargo lab up` can be told.
+
+/// Runs a chapter with all that it needs, and shows what it does
+///
+/// The stream is lab's own replay, or Wikimedia with --live; the store is memory; the secrets are made up for this
+/// run. From ch-5 on both roles run, around a broker in memory that lab brings. It keeps 5 MiB a partition and drops
+/// what is older, which is told when it happens; --broker takes a real one. Nothing is installed and nothing stays
+/// behind. Ctrl-C ends all of it.
+///
+///   cargo lab up                      the newest chapter
+///   cargo lab up 3 --rate 5000        chapter 3, and a busier world
+///   cargo lab up --live               the real stream; needs the network
+///   cargo lab up 3 --port 7001        if another program has port 7000
+///   cargo lab services up kafka && cargo lab up 5 --broker 127.0.0.1:9092
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// The chapter; the newest where none is given
+    pub chapter: Option<u8>,
+
+    /// Read Wikimedia's stream instead of the replay
+    #[arg(long, conflicts_with = "rate")]
+    pub live: bool,
+
+    /// Events a second of the replay; 0 is as fast as they are read [default: 40, as on an ordinary day; from ch-5 on 200]
+    #[arg(long, value_name = "N")]
+    pub rate: Option<u64>,
+
+    /// The port of the chapter's HTTP server, from ch-5 on the consumer's, on 127.0.0.1 [default: 7000; from ch-5 on 8080]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// The port of the producer's HTTP server, from ch-5 on
+    #[arg(long, value_name = "PORT", default_value_t = 2112, value_parser = clap::value_parser!(u16).range(1..))]
+    pub producer_port: u16,
+
+    /// A Kafka or Redpanda that runs already, from ch-5 on; a topic is made there for this run, and deleted at its end
+    #[arg(long, value_name = "HOST:PORT")]
+    pub broker: Option<String>,
+
+    /// End by itself after so many seconds
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+}
