@@ -3,6 +3,7 @@
 //! One program, its roles as subcommands; this file names them and wires their parts together.
 
 mod http;
+mod ops;
 mod shutdown;
 mod telemetry;
 
@@ -47,5 +48,5 @@ fn main() -> ExitCode {
 }
 
 async fn serve(shutdown: CancellationToken) -> Result<()> {
-    http::serve(HTTP_ADDR, http::ops(), shutdown).await
+    http::serve(HTTP_ADDR, ops::routes(), shutdown).await
 }

@@ -20,7 +20,7 @@ use clap::error::ErrorKind;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use crate::wikimedia::Resume;
+use crate::resume::Resume;
 
 /// The role that is played when none is named.
 const DEFAULT_ROLE: &str = "serve";

@@ -3,9 +3,12 @@
 //! One program, its roles as subcommands; this file names them and wires their parts together.
 
 mod config;
+mod counter;
 mod event;
 mod healthcheck;
 mod http;
+mod ops;
+mod resume;
 mod shutdown;
 mod telemetry;
 mod watch;
@@ -55,5 +58,5 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()> {
-    http::serve(config.http_addr, http::ops(), shutdown).await
+    http::serve(config.http_addr, ops::routes(), shutdown).await
 }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::event::Event;
+use crate::resume::Resume;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
-use crate::wikimedia::Resume;
 
 /// Events written at once, where so many are there already.
 const SLICE: usize = 500;

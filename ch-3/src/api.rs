@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::auth::Auth;
 use crate::auth::Claims;
-use crate::http::Error;
+use crate::error::Error;
 use crate::limit::LoginLimit;
 use crate::stats::Snapshot;
 use crate::store::StatsStore;
@@ -49,16 +49,18 @@ async fn login(
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Result<Json<Value>, Error> {
-    let login: Map<String, Value> =
-        serde_json::from_slice(&body).map_err(|_| Error::MalformedLogin)?;
+    let malformed = || Error::BadRequest(r#"expected {"username":"…","password":"…"}"#);
+    let login: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let text = |name| {
         login
             .get(name)
             .and_then(Value::as_str)
-            .ok_or(Error::MalformedLogin)
+            .ok_or_else(malformed)
     };
     let (username, password) = (text("username")?, text("password")?);
-    api.limit.check(client.ip()).map_err(Error::TooManyLogins)?;
+    api.limit
+        .check(client.ip())
+        .map_err(Error::TooManyRequests)?;
     let token = api.auth.login(username, password).await?;
     Ok(Json(json!({ "token": token })))
 }
@@ -90,7 +92,7 @@ mod tests {
     use crate::config;
     use crate::event::Event;
     use crate::http::app;
-    use crate::wikimedia::Resume;
+    use crate::resume::Resume;
 
     const SECRET: &str = "a secret of at least 32 bytes, for tests";
 

@@ -7,10 +7,14 @@ mod auth;
 mod config;
 mod connections;
 mod consumer;
+mod counter;
+mod error;
 mod event;
 mod healthcheck;
 mod http;
 mod limit;
+mod ops;
+mod resume;
 mod shutdown;
 mod stats;
 mod store;
@@ -27,6 +31,7 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
+use crate::ops::Ops;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -77,11 +82,16 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     };
     let store = store?;
     let auth = Auth::open(&config.auth, store.clone()).await?;
-    let routes = http::ops(store.clone(), shutdown.clone());
-    let routes = routes.merge(api::routes(store.clone(), auth));
+    let ops = Ops {
+        shutdown: shutdown.clone(),
+        store: store.clone(),
+    };
+    let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
+    let http_addr = config.http_addr;
+    let counters = wikimedia::Counters::default();
     // On a task of its own, so that a flood of events does not hold up the accepting of connections.
-    let consumer = tokio::spawn(consumer::run(config.stream, store, shutdown.clone()));
-    tokio::try_join!(http::serve(config.http_addr, routes, shutdown), async {
+    let consumer = tokio::spawn(consumer::run(config, counters, store, shutdown.clone()));
+    tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
         consumer.await.context("the consumer ended")?
     },)?;
     Ok(())

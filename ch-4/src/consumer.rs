@@ -15,10 +15,10 @@ use tracing::warn;
 
 use crate::config;
 use crate::event::Event;
+use crate::resume::Resume;
 use crate::store::StatsStore;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
-use crate::wikimedia::Resume;
 
 /// Events are handed from reading to writing in pieces of at most so many, fewer where fewer have arrived.
 const PIECE: usize = 50;
@@ -35,12 +35,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The stream's client can't be made.
 pub async fn run(
-    config: config::Stream,
+    config: config::Serve,
+    counters: Counters,
     store: StatsStore,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let counters = Counters::default();
-    let events = wikimedia::events(&config, store.resume().await, counters.clone())?;
+    let events = wikimedia::events(&config.stream, store.resume().await, counters.clone())?;
     consume(events, &store, &shutdown).await?;
     info!("reading ended: {counters}");
     Ok(())

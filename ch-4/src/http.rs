@@ -1,5 +1,5 @@
-//! The HTTP side: what operators and users ask, one shape for errors, and limits that hold for every request.
-//! main.rs puts routes together and calls `serve`.
+//! Serves HTTP, with one shape for errors and limits that hold for every request. main.rs puts the routes together
+//! and calls `serve`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,8 +16,6 @@ use axum::middleware::map_request;
 use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use axum::routing::get;
-use serde_json::Value;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,13 +26,11 @@ use tower_http::request_id::SetRequestIdLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
-use tracing::error;
 use tracing::info;
 use tracing::info_span;
 use tracing::warn;
 
 use crate::connections;
-use crate::store::StatsStore;
 
 /// From a request's head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,55 +43,6 @@ const REQUEST_ID_LIMIT: usize = 128;
 
 /// How long open requests have to end once shutdown has begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What operators ask: `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves; `GET /ready`
-/// 200 `{"ready":true}`, or 503 while the store is away and once shutdown has begun.
-pub fn ops(store: StatsStore, shutdown: CancellationToken) -> Router {
-    Router::new().route("/status", get(status)).route(
-        "/ready",
-        get(move || ready(store.clone(), shutdown.clone())),
-    )
-}
-
-/// What a handler refuses with. Clients see the text; what an `Internal` holds goes to the log alone.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(r#"expected {{"username":"…","password":"…"}}"#)]
-    MalformedLogin,
-    #[error("wrong username or password")]
-    WrongLogin,
-    #[error("too many logins, try again later")]
-    TooManyLogins(Duration),
-    #[error("a valid token is needed, POST /login gives one")]
-    Unauthorized,
-    #[error("{0}")]
-    NotReady(&'static str),
-    #[error("something went wrong here, try again later")]
-    Internal(#[from] anyhow::Error),
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.to_string() }));
-        match self {
-            Self::MalformedLogin => (StatusCode::BAD_REQUEST, body).into_response(),
-            Self::WrongLogin | Self::Unauthorized => {
-                let scheme = [(header::WWW_AUTHENTICATE, "Bearer")];
-                (StatusCode::UNAUTHORIZED, scheme, body).into_response()
-            }
-            Self::TooManyLogins(wait) => {
-                let seconds = wait.as_secs_f64().ceil().max(1.0);
-                let after = [(header::RETRY_AFTER, seconds.to_string())];
-                (StatusCode::TOO_MANY_REQUESTS, after, body).into_response()
-            }
-            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, body).into_response(),
-            Self::Internal(cause) => {
-                error!("{cause:#}");
-                (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-            }
-        }
-    }
-}
 
 /// Answers `routes` on `address` until shutdown, then lets the requests that have begun end.
 ///
@@ -171,21 +118,6 @@ fn log_response(response: &Response, latency: Duration, span: &Span) {
     }
 }
 
-async fn status() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
-}
-
-async fn ready(store: StatsStore, shutdown: CancellationToken) -> Result<Json<Value>, Error> {
-    if shutdown.is_cancelled() {
-        return Err(Error::NotReady("shutting down"));
-    }
-    if let Err(error) = store.ready().await {
-        warn!("not ready: {error:#}");
-        return Err(Error::NotReady("the store does not answer"));
-    }
-    Ok(Json(json!({ "ready": true })))
-}
-
 /// Errors made by axum and by the layers have a text body or none; they leave as `{"error": "…"}`, headers kept.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
@@ -203,18 +135,18 @@ async fn one_error_shape(response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::body::Body;
     use axum::body::to_bytes;
     use axum::http::Request;
+    use axum::routing::get;
     use axum::routing::post;
+    use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
 
     fn routes() -> Router {
-        ops(StatsStore::Memory(Arc::default()), CancellationToken::new())
+        Router::new().route("/status", get(async || "ok"))
     }
 
     async fn answer(routes: Router, request: Request<Body>) -> (StatusCode, Value) {
@@ -230,12 +162,6 @@ mod tests {
             .uri(path)
             .body(body.into())
             .unwrap()
-    }
-
-    #[tokio::test]
-    async fn status_is_ok() {
-        let got = answer(routes(), request("GET", "/status", "")).await;
-        assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
     }
 
     #[tokio::test]
@@ -294,36 +220,6 @@ mod tests {
                 json!({ "error": "request timeout" })
             )
         );
-    }
-
-    #[tokio::test]
-    async fn ready_says_why_it_is_not() {
-        let shutdown = CancellationToken::new();
-        let failing = StatsStore::Failing(Arc::default(), Arc::default());
-        let got = answer(ops(failing, shutdown.clone()), request("GET", "/ready", "")).await;
-        let expected = json!({ "error": "the store does not answer" });
-        assert_eq!(got, (StatusCode::SERVICE_UNAVAILABLE, expected));
-
-        let routes = ops(StatsStore::Memory(Arc::default()), shutdown.clone());
-        let got = answer(routes.clone(), request("GET", "/ready", "")).await;
-        assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
-        shutdown.cancel();
-        let got = answer(routes, request("GET", "/ready", "")).await;
-        assert_eq!(
-            got,
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                json!({ "error": "shutting down" })
-            )
-        );
-    }
-
-    #[tokio::test]
-    async fn internals_are_not_sent() {
-        let fail = async || Error::from(anyhow::anyhow!("password of the database"));
-        let got = answer(Router::new().route("/", get(fail)), request("GET", "/", "")).await;
-        let expected = json!({ "error": "something went wrong here, try again later" });
-        assert_eq!(got, (StatusCode::SERVICE_UNAVAILABLE, expected));
     }
 
     #[tokio::test]

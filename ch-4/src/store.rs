@@ -12,10 +12,10 @@ use anyhow::Result;
 use crate::config;
 use crate::config::Storage;
 use crate::event::Event;
+use crate::resume::Resume;
 use crate::stats::Snapshot;
 use crate::store::cassandra::CassandraStats;
 use crate::store::memory::MemoryStats;
-use crate::wikimedia::Resume;
 
 /// Clones share one store.
 #[derive(Clone)]

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::auth::Auth;
 use crate::auth::Claims;
-use crate::http::Error;
+use crate::error::Error;
 use crate::limit::LoginLimit;
 use crate::stats::Snapshot;
 use crate::stats::TOP_LIMIT;
@@ -54,16 +54,18 @@ async fn login(
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     body: Bytes,
 ) -> Result<Json<Value>, Error> {
-    let login: Map<String, Value> =
-        serde_json::from_slice(&body).map_err(|_| Error::MalformedLogin)?;
+    let malformed = || Error::BadRequest(r#"expected {"username":"…","password":"…"}"#);
+    let login: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let text = |name| {
         login
             .get(name)
             .and_then(Value::as_str)
-            .ok_or(Error::MalformedLogin)
+            .ok_or_else(malformed)
     };
     let (username, password) = (text("username")?, text("password")?);
-    api.limit.check(client.ip()).map_err(Error::TooManyLogins)?;
+    api.limit
+        .check(client.ip())
+        .map_err(Error::TooManyRequests)?;
     let token = api.auth.login(username, password).await?;
     Ok(Json(json!({ "token": token })))
 }
@@ -85,10 +87,9 @@ fn top(query: &str) -> Result<usize, Error> {
     let Some((_, number)) = pairs.find(|(name, _)| *name == "top") else {
         return Ok(DEFAULT_TOP);
     };
-    let number = number.parse().map_err(|_| Error::BadTop)?;
-    match number {
-        1..=TOP_LIMIT => Ok(number),
-        _ => Err(Error::BadTop),
+    match number.parse() {
+        Ok(number @ 1..=TOP_LIMIT) => Ok(number),
+        _ => Err(Error::BadRequest("top is a number from 1 to 1000")),
     }
 }
 

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::config;
-use crate::http::Error;
+use crate::error::Error;
 use crate::store::StatsStore;
 
 /// How long a token is good for, in seconds.
@@ -124,10 +124,10 @@ impl Auth {
         };
         self.hasher
             .try_send(job)
-            .map_err(|_| Error::TooManyLogins(RETRY_AFTER))?;
+            .map_err(|_| Error::TooManyRequests(RETRY_AFTER))?;
         let matches = answer.await.context("the hashing thread ended")?;
         if !(matches && exists) {
-            return Err(Error::WrongLogin);
+            return Err(Error::Unauthorized("wrong username or password"));
         }
         let now = get_current_timestamp();
         Ok(self.token(&Claims {
@@ -163,12 +163,14 @@ where
         let (scheme, token) = header
             .and_then(|value| value.split_once(' '))
             .unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Error::Unauthorized);
-        }
-        Auth::from_ref(state)
-            .claims(token.trim())
-            .ok_or(Error::Unauthorized)
+        let claims = if scheme.eq_ignore_ascii_case("bearer") {
+            Auth::from_ref(state).claims(token.trim())
+        } else {
+            None
+        };
+        claims.ok_or(Error::Unauthorized(
+            "a valid token is needed, POST /login gives one",
+        ))
     }
 }
 

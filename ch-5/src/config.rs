@@ -23,7 +23,7 @@ use clap::error::ErrorKind;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use crate::wikimedia::Resume;
+use crate::resume::Resume;
 
 /// What checking a password may take: memory in KiB, and passes over it.
 const MEMORY_LIMIT: u32 = 256 * 1024;

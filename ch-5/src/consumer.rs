@@ -27,6 +27,7 @@ use tracing::info;
 use tracing::warn;
 
 use crate::config;
+pub use crate::consumer::group::Counters;
 use crate::consumer::group::Received;
 use crate::consumer::group::consumer;
 use crate::event::Event;
@@ -50,11 +51,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The consumer can't be made, or must not go on. What passes is logged and ridden out.
 pub async fn run(
     config: config::Consumer,
+    counters: Counters,
     store: StatsStore,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let topic = config.broker.wikipedia_topic.as_str();
-    let consumer = consumer(&config)?;
+    let consumer = consumer(&config, counters.clone())?;
     consumer.subscribe(&[topic]).context("cannot subscribe")?;
     let group = consumer.context();
     let messages = consumer
@@ -70,8 +72,8 @@ pub async fn run(
     let consumed = consume(messages, &group.generation, written, &store, &shutdown);
     let result = in_time(consumed, &shutdown).await;
     info!(
-        messages = group.messages.load(Ordering::Relaxed),
-        skipped = group.skipped.load(Ordering::Relaxed),
+        messages = counters.messages.total(),
+        skipped = counters.skipped.total(),
         "reading ended"
     );
     // It commits, leaves the group, and throws away what it has fetched: all of that blocks.

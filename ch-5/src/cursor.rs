@@ -22,7 +22,7 @@ use crate::broker;
 use crate::broker::Log;
 use crate::broker::plain;
 use crate::config;
-use crate::wikimedia::Resume;
+use crate::resume::Resume;
 
 pub const PARTITION: i32 = 0;
 

@@ -9,13 +9,17 @@ mod broker;
 mod config;
 mod connections;
 mod consumer;
+mod counter;
 mod cursor;
+mod error;
 mod event;
 mod healthcheck;
 mod http;
 mod limit;
 mod log_limit;
+mod ops;
 mod producer;
+mod resume;
 mod shutdown;
 mod stats;
 mod store;
@@ -34,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::broker::Broker;
 use crate::broker::Topic;
+use crate::ops::Ops;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -89,9 +94,15 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let routes = http::ops(None, broker?, shutdown.clone());
+    let ops = Ops {
+        shutdown: shutdown.clone(),
+        store: None,
+        broker: broker?,
+    };
+    let routes = ops::routes(ops);
     let http_addr = config.http_addr;
-    let producer = tokio::spawn(producer::run(config, shutdown.clone()));
+    let counters = producer::Counters::default();
+    let producer = tokio::spawn(producer::run(config, counters, shutdown.clone()));
     tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
         producer.await.context("the producer ended")?
     },)?;
@@ -114,11 +125,16 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     };
     let (broker, store) = opened?;
     let auth = Auth::open(&config.auth, store.clone()).await?;
-    let routes = http::ops(Some(store.clone()), broker, shutdown.clone());
-    let routes = routes.merge(api::routes(store.clone(), auth));
+    let ops = Ops {
+        shutdown: shutdown.clone(),
+        store: Some(store.clone()),
+        broker,
+    };
+    let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
+    let counters = consumer::Counters::default();
     // On a task of its own, so that a flood of events does not hold up the accepting of connections.
-    let consumer = tokio::spawn(consumer::run(config, store, shutdown.clone()));
+    let consumer = tokio::spawn(consumer::run(config, counters, store, shutdown.clone()));
     tokio::try_join!(http::serve(http_addr, routes, shutdown), async {
         consumer.await.context("the consumer ended")?
     },)?;

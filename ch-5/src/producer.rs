@@ -9,7 +9,6 @@ mod tracker;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -30,6 +29,7 @@ use tracing::warn;
 
 use crate::broker::plain;
 use crate::config;
+use crate::counter::Counter;
 use crate::cursor;
 use crate::event::Event;
 use crate::producer::client::Client;
@@ -38,9 +38,8 @@ use crate::producer::client::enqueue;
 use crate::producer::client::headers;
 use crate::producer::deliveries::CURSOR;
 use crate::producer::deliveries::Deliveries;
+use crate::resume::Resume;
 use crate::wikimedia;
-use crate::wikimedia::Counters;
-use crate::wikimedia::Resume;
 
 /// Events sent at once, where so many have arrived.
 const SLICE: usize = 500;
@@ -56,19 +55,31 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What was read from the stream, and what became of the events. Clones count together.
+#[derive(Clone, Default)]
+pub struct Counters {
+    pub stream: wikimedia::Counters,
+    pub acknowledged: Counter,
+    /// Passed over: the broker would never take them.
+    pub refused: Counter,
+}
+
 /// Reads until shutdown, and then until everything that was read is acknowledged.
 ///
 /// # Errors
 /// The cursor can't be read, or the broker did not take a message after all tries.
-pub async fn run(config: config::Producer, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(
+    config: config::Producer,
+    counters: Counters,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let Some(resume) = shutdown.run_until_cancelled(cursor::read(&config)).await else {
         return Ok(());
     };
     let resume = resume?;
-    let counters = Counters::default();
-    let events = wikimedia::events(&config.stream, resume.clone(), counters.clone())?;
-    let result = produce(events, &resume, &config, &shutdown).await;
-    info!("reading ended: {counters}");
+    let events = wikimedia::events(&config.stream, resume.clone(), counters.stream.clone())?;
+    let result = produce(events, &resume, &config, &counters, &shutdown).await;
+    info!("reading ended: {}", counters.stream);
     result
 }
 
@@ -76,16 +87,17 @@ async fn produce(
     events: impl Stream<Item = (Event, Resume)>,
     resume: &Resume,
     config: &config::Producer,
+    counters: &Counters,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let mut sender = Sender::new(config, resume)?;
+    let mut sender = Sender::new(config, resume, counters)?;
     let mut sent = sender.send_all(events, shutdown).await;
     if sent.is_ok() {
         sent = sender.finish().await;
     }
     info!(
-        acknowledged = sender.deliveries.acknowledged.load(Ordering::Relaxed),
-        refused = sender.deliveries.refused.load(Ordering::Relaxed),
+        acknowledged = counters.acknowledged.total(),
+        refused = counters.refused.total(),
         "writing ended"
     );
     // Taking librdkafka down blocks, and can hang while the broker is away.
@@ -106,8 +118,11 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(config: &config::Producer, resume: &Resume) -> Result<Self> {
-        let deliveries = Arc::default();
+    fn new(config: &config::Producer, resume: &Resume, counters: &Counters) -> Result<Self> {
+        let deliveries = Arc::new(Deliveries {
+            counters: counters.clone(),
+            ..Deliveries::default()
+        });
         Ok(Self {
             topic: config.broker.wikipedia_topic.clone(),
             cursor_topic: config.cursor_topic(),

@@ -4,7 +4,6 @@
 mod counters;
 mod guard;
 mod parse;
-mod resume;
 #[cfg(test)]
 mod tests;
 
@@ -36,12 +35,12 @@ use tracing::warn;
 
 use crate::config;
 use crate::event::Event;
+use crate::resume::Place;
+use crate::resume::Resume;
 pub use crate::wikimedia::counters::Counters;
 use crate::wikimedia::guard::Guard;
 use crate::wikimedia::parse::Parsed;
 use crate::wikimedia::parse::parse;
-use crate::wikimedia::resume::Place;
-pub use crate::wikimedia::resume::Resume;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

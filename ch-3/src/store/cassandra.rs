@@ -26,10 +26,10 @@ use tracing::warn;
 
 use crate::config;
 use crate::event::Event;
+use crate::resume::Resume;
 use crate::stats::Delta;
 use crate::stats::Snapshot;
 use crate::stats::Totals;
-use crate::wikimedia::Resume;
 
 const SCHEMA: &str = include_str!("../../db/init.cql");
 

@@ -15,7 +15,7 @@ use futures_util::stream::pending;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::wikimedia::counters::Counter;
+use crate::counter::Counter;
 
 const CAPTURED: &str = include_str!("../../../fixtures/recentchange-real.sse");
 

@@ -24,10 +24,18 @@ use crate::broker;
 use crate::broker::Log;
 use crate::config;
 use crate::config::Storage;
+use crate::counter::Counter;
 use crate::event::Event;
 use crate::log_limit::LogLimit;
 
-pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
+/// Messages that were read, and those of them that could not be decoded. Clones count together.
+#[derive(Clone, Default)]
+pub struct Counters {
+    pub messages: Counter,
+    pub skipped: Counter,
+}
+
+pub fn consumer(config: &config::Consumer, counters: Counters) -> Result<StreamConsumer<Group>> {
     // The memory store forgets: each process reads everything, in a group of its own, and commits nothing.
     let alone = matches!(config.store.storage, Storage::Memory);
     let mut group = config.consumer_group.clone();
@@ -57,8 +65,12 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
         ],
     );
     info!(group, "joining");
+    let context = Group {
+        counters,
+        ..Group::default()
+    };
     settings
-        .create_with_context(Group::default())
+        .create_with_context(context)
         .map_err(broker::unusable)
 }
 
@@ -69,8 +81,7 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
 pub struct Group {
     /// Goes up with every change of the assignment.
     pub generation: AtomicU64,
-    pub messages: AtomicU64,
-    pub skipped: AtomicU64,
+    counters: Counters,
     commits: LogLimit,
     /// Whoever looks for a skipped message finds its offset in the log; only a flood of them does not flood that.
     skips: LogLimit<1000>,
@@ -132,12 +143,12 @@ impl Group {
             }
             Err(_) => return None,
         };
-        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.counters.messages.add();
         let (partition, offset) = (message.partition(), message.offset());
         let event = match Event::decode(message.payload().unwrap_or_default()) {
             Ok(event) => Some(event),
             Err(error) => {
-                self.skipped.fetch_add(1, Ordering::Relaxed);
+                self.counters.skipped.add();
                 if let Some(withheld) = self.skips.allows() {
                     let topic = message.topic();
                     warn!(

@@ -66,7 +66,12 @@ async fn produce(cluster: &Cluster, payloads: &[&str]) {
 /// Runs a consumer until `store` has that many messages, and well to its end.
 async fn run_until(config: config::Consumer, store: &StatsStore, messages: u64) {
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(run(config, store.clone(), shutdown.clone()));
+    let running = tokio::spawn(run(
+        config,
+        Counters::default(),
+        store.clone(),
+        shutdown.clone(),
+    ));
     let begun = Instant::now();
     while store.snapshot(1).await.unwrap().messages != messages {
         assert!(begun.elapsed() < DEADLINE, "{:?}", store.snapshot(1).await);
@@ -116,7 +121,12 @@ async fn what_was_not_written_is_not_committed() {
     let failures = Arc::new(u32::MAX.into());
     let failing = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
     let config_of = || config(&cluster, Storage::Cassandra);
-    let running = tokio::spawn(run(config_of(), failing, shutdown.clone()));
+    let running = tokio::spawn(run(
+        config_of(),
+        Counters::default(),
+        failing,
+        shutdown.clone(),
+    ));
     let begun = Instant::now();
     while failures.load(Ordering::SeqCst) == u32::MAX {
         assert!(begun.elapsed() < DEADLINE, "nothing came");
@@ -150,7 +160,12 @@ async fn broker_that_goes_away_and_fails_is_ridden_out() {
     let store = StatsStore::Memory(Arc::default());
     let shutdown = CancellationToken::new();
     let config = config(&cluster, Storage::Memory);
-    let running = tokio::spawn(run(config, store.clone(), shutdown.clone()));
+    let running = tokio::spawn(run(
+        config,
+        Counters::default(),
+        store.clone(),
+        shutdown.clone(),
+    ));
     let reached = async |messages| {
         let begun = Instant::now();
         while store.snapshot(1).await.unwrap().messages != messages {

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use rdkafka::ClientContext;
 use rdkafka::Message;
@@ -23,6 +21,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use crate::broker::Log;
+use crate::producer::Counters;
 use crate::producer::tracker::Tracker;
 
 /// Goes with a message of the cursor, in the place of a slice's number.
@@ -30,14 +29,12 @@ pub const CURSOR: usize = usize::MAX;
 
 #[derive(Default)]
 pub struct Deliveries {
-    pub acknowledged: AtomicU64,
-    /// Passed over: the broker would never take them.
-    pub refused: AtomicU64,
+    pub counters: Counters,
     /// Something was delivered.
     pub progress: Notify,
     /// There is a failure, or a message for another try.
     pub attention: Notify,
-    state: Mutex<State>,
+    pub state: Mutex<State>,
 }
 
 #[derive(Default)]
@@ -63,7 +60,7 @@ impl Deliveries {
 
     /// The broker can never take it: it is passed over, and the cursor goes past it.
     pub fn refuse(&self, slice: usize, id: &str, reason: &KafkaError) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.counters.refused.add();
         error!(
             id,
             "the broker does not take the event, passed over: {reason}"
@@ -125,7 +122,7 @@ impl ProducerContext for Callbacks {
         match result {
             Ok(_) if slice == CURSOR => deliveries.state().cursor_in_flight = false,
             Ok(_) => {
-                deliveries.acknowledged.fetch_add(1, Ordering::Relaxed);
+                deliveries.counters.acknowledged.add();
                 let mut state = deliveries.state();
                 state.tracker.done(slice);
                 if state.tracker.in_flight() > state.awaited {

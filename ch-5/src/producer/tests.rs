@@ -1,5 +1,7 @@
 //! The producer against a broker in this process, which has no admin API and can be told to fail.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::stream;
 use rdkafka::ClientConfig;
 use rdkafka::Offset;
@@ -69,7 +71,7 @@ async fn produce(
     config: &config::Producer,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    super::produce(events, &place(0), config, shutdown).await
+    super::produce(events, &place(0), config, &Counters::default(), shutdown).await
 }
 
 struct Written {
@@ -218,7 +220,7 @@ async fn first_cursor_is_written_before_the_first_event_and_brings_it_again() {
     let shutdown = CancellationToken::new();
     let produced = timeout(
         DEADLINE,
-        super::produce(events, &resume, &config, &shutdown),
+        super::produce(events, &resume, &config, &Counters::default(), &shutdown),
     )
     .await;
     let error = produced.unwrap().unwrap_err();
@@ -241,7 +243,8 @@ async fn shutdown_ends_the_wait_for_the_first_cursor() {
         shutdown.cancel();
     };
     let none = Resume::default();
-    let producing = super::produce(endless, &none, &config, &shutdown);
+    let counters = Counters::default();
+    let producing = super::produce(endless, &none, &config, &counters, &shutdown);
     let both = async { tokio::join!(producing, stop).0 };
     let produced = timeout(Duration::from_secs(9), both).await;
     produced.expect("in time").unwrap();
@@ -255,9 +258,15 @@ async fn missing_cursor_topic_is_made_and_empty() {
     config.cursor_topic = Some("missing".to_owned());
     let resume = cursor::read(&config).await.unwrap();
     assert_eq!(resume, Resume::default());
-    super::produce(events(3), &resume, &config, &CancellationToken::new())
-        .await
-        .unwrap();
+    super::produce(
+        events(3),
+        &resume,
+        &config,
+        &Counters::default(),
+        &CancellationToken::new(),
+    )
+    .await
+    .unwrap();
     assert_eq!(cursor::read(&config).await.unwrap(), place(3));
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::wikimedia::Resume;
+use crate::resume::Resume;
 
 /// Slices of events in the order of the stream, from the first one that is not done.
 #[derive(Default)]

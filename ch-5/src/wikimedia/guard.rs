@@ -6,7 +6,7 @@ use std::mem;
 
 use memchr::memchr2;
 
-use crate::wikimedia::Counters;
+use crate::wikimedia::counters::Counters;
 
 /// The longest line, and the longest event, in bytes. The longest event measured had 5,582.
 const EVENT_LIMIT: usize = 1024 * 1024;

@@ -1,0 +1,117 @@
+//! What operators ask. Every role that serves HTTP answers these routes.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::Value;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::store::StatsStore;
+
+/// What the answers depend on.
+#[derive(Clone)]
+pub struct Ops {
+    pub shutdown: CancellationToken,
+    pub store: Option<StatsStore>,
+    pub broker: Broker,
+}
+
+/// `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves. `GET /ready` answers 200
+/// `{"ready":true}`, or 503 with the reason while something that is needed is away and once shutdown has begun.
+pub fn routes(ops: Ops) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/ready", get(ready))
+        .with_state(ops)
+}
+
+async fn status() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
+    if ops.shutdown.is_cancelled() {
+        return Err(Error::NotReady("shutting down"));
+    }
+    if let Some(store) = ops.store
+        && let Err(error) = store.ready().await
+    {
+        warn!("not ready: {error:#}");
+        return Err(Error::NotReady("the store does not answer"));
+    }
+    if let Err(error) = ops.broker.ready().await {
+        warn!("not ready: {error:#}");
+        return Err(Error::NotReady("the broker does not answer"));
+    }
+    Ok(Json(json!({ "ready": true })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::body::to_bytes;
+    use axum::http::Request;
+    use axum::http::StatusCode;
+    use rdkafka::mocking::MockCluster;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::config;
+
+    fn ops(store: StatsStore, servers: &str) -> Ops {
+        let config = config::Broker::for_test(&[servers.to_owned()]);
+        Ops {
+            shutdown: CancellationToken::new(),
+            store: Some(store),
+            broker: Broker::connect(&config).unwrap(),
+        }
+    }
+
+    async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = routes.oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1024).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn reason(ops: &Ops) -> Value {
+        let (status, mut body) = answer(routes(ops.clone()), "/ready").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        body["error"].take()
+    }
+
+    #[tokio::test]
+    async fn status_is_ok() {
+        let ops = ops(StatsStore::Memory(Arc::default()), "127.0.0.1:9");
+        let got = answer(routes(ops), "/status").await;
+        assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
+    }
+
+    #[tokio::test]
+    async fn ready_says_why_it_is_not() {
+        let cluster = MockCluster::new(1).unwrap();
+        let servers = cluster.bootstrap_servers();
+        let failing = ops(
+            StatsStore::Failing(Arc::default(), Arc::default()),
+            &servers,
+        );
+        assert_eq!(reason(&failing).await, "the store does not answer");
+        let ready = ops(StatsStore::Memory(Arc::default()), &servers);
+        let got = answer(routes(ready.clone()), "/ready").await;
+        assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
+        ready.shutdown.cancel();
+        assert_eq!(reason(&ready).await, "shutting down");
+        cluster.broker_down(1).unwrap();
+        // Another client, for what the first one was told holds for a moment.
+        let away = ops(StatsStore::Memory(Arc::default()), &servers);
+        assert_eq!(reason(&away).await, "the broker does not answer");
+    }
+}
