@@ -1,5 +1,5 @@
 //! What `cargo lab replay` can be told: the stream itself, and the faults on demand. The in-process callers (check,
-//! up, bench) fill the same struct, beginning with `Options::default()`.
+//! up, bench) fill the same struct, beginning with `Options::of` or `Options::on_a_free_port`.
 
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
