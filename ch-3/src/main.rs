@@ -13,8 +13,10 @@ mod event;
 mod healthcheck;
 mod http;
 mod limit;
+mod log_limit;
 mod ops;
 mod resume;
+mod retry;
 mod shutdown;
 mod stats;
 mod store;
@@ -23,6 +25,7 @@ mod watch;
 mod wikimedia;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -75,7 +78,7 @@ fn main() -> ExitCode {
 
 async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()> {
     let Some(store) = shutdown
-        .run_until_cancelled(StatsStore::open(&config.store))
+        .run_until_cancelled(StatsStore::open(&config.store, "stream"))
         .await
     else {
         return Ok(());
@@ -84,6 +87,7 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     let auth = Auth::open(&config.auth, store.clone()).await?;
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: store.clone(),
     };
     let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));

@@ -2,20 +2,18 @@
 //! restart it goes on where the store stands.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use tracing::warn;
 
 use crate::config;
 use crate::event::Event;
 use crate::resume::Resume;
+use crate::retry;
 use crate::store::StatsStore;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
@@ -25,10 +23,6 @@ const PIECE: usize = 50;
 
 /// At most so many pieces wait; together they are written at once. With a full queue reading waits.
 const PIECES: usize = 100;
-
-/// The first wait before a write is tried again; it doubles up to the second.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Reads until shutdown.
 ///
@@ -40,7 +34,11 @@ pub async fn run(
     store: StatsStore,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let events = wikimedia::events(&config.stream, store.resume().await, counters.clone())?;
+    let loaded = retry::until_shutdown(&shutdown, || store.load());
+    let Some(resume) = loaded.await else {
+        return Ok(());
+    };
+    let events = wikimedia::events(&config.stream, resume, counters.clone())?;
     consume(events, &store, &shutdown).await?;
     info!("reading ended: {counters}");
     Ok(())
@@ -60,9 +58,11 @@ async fn consume(
     let mut slice = Vec::new();
     while pieces.recv_many(&mut slice, PIECES).await > 0 {
         let (events, places): (Vec<Event>, Vec<Resume>) = slice.drain(..).flatten().unzip();
-        if let Some(place) = places.last()
-            && !record(&events, place, store, shutdown).await
-        {
+        let Some(place) = places.last() else {
+            continue;
+        };
+        let record = || store.record(&events, place);
+        if retry::until_shutdown(shutdown, record).await.is_none() {
             // What waits must not be written either: the place would be after events that were not.
             break;
         }
@@ -80,78 +80,59 @@ async fn read(events: impl Stream<Item = (Event, Resume)>, sender: mpsc::Sender<
     }
 }
 
-/// Tries until it is written. A shutdown ends the trying, with `false`: the events come again, for the place is not
-/// written either.
-async fn record(
-    events: &[Event],
-    place: &Resume,
-    store: &StatsStore,
-    shutdown: &CancellationToken,
-) -> bool {
-    let mut wait = SHORTEST_WAIT;
-    while let Err(error) = store.record(events, place).await {
-        if shutdown.is_cancelled() {
-            warn!(
-                events = events.len(),
-                "not written, to be read again: {error:#}"
-            );
-            return false;
-        }
-        warn!(
-            events = events.len(),
-            ?wait,
-            "writing again, reading waits: {error:#}"
-        );
-        shutdown.run_until_cancelled(sleep(wait)).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use futures_util::stream;
+    use tokio::time::sleep;
 
     use super::*;
+    use crate::retry::SHORTEST_WAIT;
 
-    fn endless(read: Arc<std::sync::atomic::AtomicUsize>) -> impl Stream<Item = (Event, Resume)> {
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Consumes until the end of `events`, or a shutdown after `wait`.
+    async fn consumed(
+        events: impl Stream<Item = (Event, Resume)> + Send + 'static,
+        store: &StatsStore,
+        wait: Duration,
+    ) {
+        let shutdown = CancellationToken::new();
+        let consumed = consume(events, store, &shutdown);
+        let stop = async {
+            sleep(wait).await;
+            shutdown.cancel();
+        };
+        tokio::join!(consumed, stop).0.unwrap();
+    }
+
+    fn endless(read: Arc<AtomicUsize>) -> impl Stream<Item = (Event, Resume)> {
         stream::repeat_with(move || {
-            read.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            read.fetch_add(1, Ordering::SeqCst);
             (Event::default(), Resume::default())
         })
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_write_is_tried_again_and_nothing_is_lost_or_doubled() {
-        let store = StatsStore::Failing(Arc::default(), Arc::new(7.into()));
-        let events = stream::iter(vec![
-            (Event::default(), Resume::default());
-            2 * PIECES * PIECE + 1
-        ]);
-        consume(events, &store, &CancellationToken::new())
-            .await
-            .unwrap();
-        assert_eq!(
-            store.snapshot().await.unwrap().messages,
-            2 * (PIECES * PIECE) as u64 + 1
-        );
+        let store = StatsStore::failing(0, 7);
+        let events = vec![(Event::default(), Resume::default()); 2 * PIECES * PIECE + 1];
+        consumed(stream::iter(events), &store, HOUR).await;
+        let counted = store.snapshot().await.unwrap().messages;
+        assert_eq!(counted, 2 * (PIECES * PIECE) as u64 + 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn reading_waits_while_the_store_is_away_and_shutdown_ends_the_waiting() {
-        let store = StatsStore::Failing(Arc::default(), Arc::new(u32::MAX.into()));
+        let store = StatsStore::failing(0, u32::MAX);
         let read = Arc::default();
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            sleep(Duration::from_secs(600)).await;
-            shutdown.cancel();
-        };
-        let consumed = consume(endless(Arc::clone(&read)), &store, &shutdown);
-        tokio::join!(consumed, stop).0.unwrap();
+        consumed(endless(Arc::clone(&read)), &store, HOUR).await;
         // The slice that is being written, the one that waits, and a piece for which there is no room.
-        let read = read.load(std::sync::atomic::Ordering::SeqCst);
+        let read = read.load(Ordering::SeqCst);
         assert!(read <= PIECE * (2 * PIECES + 1), "{read} read");
         assert_eq!(store.snapshot().await.unwrap().messages, 0);
     }
@@ -159,14 +140,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_follows_a_slice_given_up_at_shutdown_is_not_written() {
         // The try at once and the one at shutdown fail; the next one would not.
-        let store = StatsStore::Failing(Arc::default(), Arc::new(2.into()));
-        let shutdown = CancellationToken::new();
-        let stop = async {
-            sleep(SHORTEST_WAIT / 2).await;
-            shutdown.cancel();
-        };
-        let consumed = consume(endless(Arc::default()), &store, &shutdown);
-        tokio::join!(consumed, stop).0.unwrap();
+        let store = StatsStore::failing(0, 2);
+        consumed(endless(Arc::default()), &store, SHORTEST_WAIT / 2).await;
         assert_eq!(store.snapshot().await.unwrap().messages, 0);
     }
 }

@@ -1,5 +1,7 @@
 //! What operators ask. Every role that serves HTTP answers these routes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
@@ -10,12 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::Error;
+use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
 /// What the answers depend on.
 #[derive(Clone)]
 pub struct Ops {
     pub shutdown: CancellationToken,
+    /// Probes ask all the time, and must not flood the log while something is away.
+    pub log_limit: Arc<LogLimit>,
     pub store: StatsStore,
 }
 
@@ -37,16 +42,22 @@ async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
         return Err(Error::NotReady("shutting down"));
     }
     if let Err(error) = ops.store.ready().await {
-        warn!("not ready: {error:#}");
+        ops.log(&error);
         return Err(Error::NotReady("the store does not answer"));
     }
     Ok(Json(json!({ "ready": true })))
 }
 
+impl Ops {
+    fn log(&self, error: &anyhow::Error) {
+        if let Some(withheld) = self.log_limit.allows() {
+            warn!(withheld, "not ready: {error:#}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::body::Body;
     use axum::body::to_bytes;
     use axum::http::Request;
@@ -58,6 +69,7 @@ mod tests {
     fn ops(store: StatsStore) -> Ops {
         Ops {
             shutdown: CancellationToken::new(),
+            log_limit: Arc::default(),
             store,
         }
     }

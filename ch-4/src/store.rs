@@ -2,10 +2,15 @@
 
 mod cassandra;
 mod memory;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicU32;
+#[cfg(test)]
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 
@@ -22,32 +27,43 @@ use crate::store::memory::MemoryStats;
 pub enum StatsStore {
     Memory(Arc<MemoryStats>),
     Cassandra(Arc<CassandraStats>),
-    /// Refuses so many writes, then works.
     #[cfg(test)]
-    Failing(Arc<MemoryStats>, Arc<std::sync::atomic::AtomicU32>),
+    Failing(Arc<MemoryStats>, Arc<Failures>),
+}
+
+/// So many loads and writes are refused; then they work.
+#[cfg(test)]
+#[derive(Default)]
+pub struct Failures {
+    pub loads: AtomicU32,
+    pub writes: AtomicU32,
 }
 
 impl StatsStore {
-    /// Opens the store that is configured; waits for one that is not there yet.
+    /// Opens the store that is configured, for the totals of `source`; waits for one that is not there yet.
     ///
     /// # Errors
     /// It did not come within the time that its module states.
-    pub async fn open(config: &config::Store) -> Result<Self> {
+    pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         match config.storage {
             Storage::Memory => Ok(Self::Memory(Arc::default())),
             Storage::Cassandra => Ok(Self::Cassandra(Arc::new(
-                CassandraStats::open(config).await?,
+                CassandraStats::open(config, source).await?,
             ))),
         }
     }
 
-    /// Where the stream is to be read on.
-    pub async fn resume(&self) -> Resume {
+    /// Begins with the totals as they are kept, and gives the place in the stream that they belong to. Whoever writes
+    /// calls it first.
+    pub async fn load(&self) -> Result<Resume> {
         match self {
-            Self::Memory(_) => Resume::default(),
-            Self::Cassandra(store) => store.resume().await,
+            Self::Memory(_) => Ok(Resume::default()),
+            Self::Cassandra(store) => store.load().await,
             #[cfg(test)]
-            Self::Failing(..) => Resume::default(),
+            Self::Failing(_, failures) => {
+                fail(&failures.loads)?;
+                Ok(Resume::default())
+            }
         }
     }
 
@@ -58,10 +74,7 @@ impl StatsStore {
             Self::Cassandra(store) => store.record(events, resume).await?,
             #[cfg(test)]
             Self::Failing(store, failures) => {
-                use std::sync::atomic::Ordering;
-                let left =
-                    failures.try_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-                anyhow::ensure!(left.is_err(), "told to fail");
+                fail(&failures.writes)?;
                 store.record(events);
             }
         }
@@ -107,5 +120,23 @@ impl StatsStore {
             #[cfg(test)]
             Self::Failing(..) => anyhow::bail!("told to fail"),
         }
+    }
+}
+
+#[cfg(test)]
+fn fail(left: &AtomicU32) -> Result<()> {
+    let left = left.try_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    anyhow::ensure!(left.is_err(), "told to fail");
+    Ok(())
+}
+
+#[cfg(test)]
+impl StatsStore {
+    pub fn failing(loads: u32, writes: u32) -> Self {
+        let failures = Failures {
+            loads: loads.into(),
+            writes: writes.into(),
+        };
+        Self::Failing(Arc::default(), Arc::new(failures))
     }
 }

@@ -20,6 +20,7 @@ mod log_limit;
 mod ops;
 mod producer;
 mod resume;
+mod retry;
 mod shutdown;
 mod stats;
 mod store;
@@ -28,6 +29,7 @@ mod watch;
 mod wikimedia;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -36,8 +38,8 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::broker::Broker;
-use crate::broker::Topic;
+use crate::broker::ready::Broker;
+use crate::broker::topics::Topic;
 use crate::ops::Ops;
 use crate::store::StatsStore;
 
@@ -96,6 +98,7 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     };
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: None,
         broker: broker?,
     };
@@ -127,6 +130,7 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     let auth = Auth::open(&config.auth, store.clone()).await?;
     let ops = Ops {
         shutdown: shutdown.clone(),
+        log_limit: Arc::default(),
         store: Some(store.clone()),
         broker,
     };

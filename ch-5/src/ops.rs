@@ -1,5 +1,7 @@
 //! What operators ask. Every role that serves HTTP answers these routes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
@@ -9,14 +11,17 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::broker::Broker;
+use crate::broker::ready::Broker;
 use crate::error::Error;
+use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
 /// What the answers depend on.
 #[derive(Clone)]
 pub struct Ops {
     pub shutdown: CancellationToken,
+    /// Probes ask all the time, and must not flood the log while something is away.
+    pub log_limit: Arc<LogLimit>,
     pub store: Option<StatsStore>,
     pub broker: Broker,
 }
@@ -38,23 +43,29 @@ async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
     if ops.shutdown.is_cancelled() {
         return Err(Error::NotReady("shutting down"));
     }
-    if let Some(store) = ops.store
+    if let Some(store) = &ops.store
         && let Err(error) = store.ready().await
     {
-        warn!("not ready: {error:#}");
+        ops.log(&error);
         return Err(Error::NotReady("the store does not answer"));
     }
     if let Err(error) = ops.broker.ready().await {
-        warn!("not ready: {error:#}");
+        ops.log(&error);
         return Err(Error::NotReady("the broker does not answer"));
     }
     Ok(Json(json!({ "ready": true })))
 }
 
+impl Ops {
+    fn log(&self, error: &anyhow::Error) {
+        if let Some(withheld) = self.log_limit.allows() {
+            warn!(withheld, "not ready: {error:#}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use axum::body::Body;
     use axum::body::to_bytes;
     use axum::http::Request;
@@ -69,6 +80,7 @@ mod tests {
         let config = config::Broker::for_test(&[servers.to_owned()]);
         Ops {
             shutdown: CancellationToken::new(),
+            log_limit: Arc::default(),
             store: Some(store),
             broker: Broker::connect(&config).unwrap(),
         }

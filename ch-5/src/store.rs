@@ -2,10 +2,15 @@
 
 mod cassandra;
 mod memory;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::AtomicU32;
+#[cfg(test)]
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 
@@ -21,9 +26,16 @@ use crate::store::memory::MemoryStats;
 pub enum StatsStore {
     Memory(Arc<MemoryStats>),
     Cassandra(Arc<CassandraStats>),
-    /// Refuses so many writes, then works.
     #[cfg(test)]
-    Failing(Arc<MemoryStats>, Arc<std::sync::atomic::AtomicU32>),
+    Failing(Arc<MemoryStats>, Arc<Failures>),
+}
+
+/// So many loads and writes are refused; then they work.
+#[cfg(test)]
+#[derive(Default)]
+pub struct Failures {
+    pub loads: AtomicU32,
+    pub writes: AtomicU32,
 }
 
 impl StatsStore {
@@ -40,14 +52,19 @@ impl StatsStore {
         }
     }
 
-    /// Another consumer may count from here on: what was held of the partitions is to be loaded again.
-    pub async fn forget(&self) {
+    /// Begins with the totals of a partition as they are kept, and gives the next offset, which they belong to; `None`
+    /// where nothing is known. Whoever writes to a partition calls it first, for another consumer may have counted there.
+    pub async fn load(&self, partition: i32) -> Result<Option<i64>> {
         match self {
-            Self::Memory(store) => store.forget(),
-            Self::Cassandra(store) => store.forget().await,
+            Self::Memory(store) => store.begin(partition),
+            Self::Cassandra(store) => return store.load(partition).await,
             #[cfg(test)]
-            Self::Failing(store, _) => store.forget(),
+            Self::Failing(store, failures) => {
+                fail(&failures.loads)?;
+                store.begin(partition);
+            }
         }
+        Ok(None)
     }
 
     /// Counts `events` of a partition, and moves on to the offset after them: both or, with an error, neither.
@@ -57,10 +74,7 @@ impl StatsStore {
             Self::Cassandra(store) => store.record(partition, events, next_offset).await?,
             #[cfg(test)]
             Self::Failing(store, failures) => {
-                use std::sync::atomic::Ordering;
-                let left =
-                    failures.try_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-                anyhow::ensure!(left.is_err(), "told to fail");
+                fail(&failures.writes)?;
                 store.record(partition, events);
             }
         }
@@ -107,5 +121,23 @@ impl StatsStore {
             #[cfg(test)]
             Self::Failing(..) => anyhow::bail!("told to fail"),
         }
+    }
+}
+
+#[cfg(test)]
+fn fail(left: &AtomicU32) -> Result<()> {
+    let left = left.try_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    anyhow::ensure!(left.is_err(), "told to fail");
+    Ok(())
+}
+
+#[cfg(test)]
+impl StatsStore {
+    pub fn failing(loads: u32, writes: u32) -> Self {
+        let failures = Failures {
+            loads: loads.into(),
+            writes: writes.into(),
+        };
+        Self::Failing(Arc::default(), Arc::new(failures))
     }
 }

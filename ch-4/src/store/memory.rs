@@ -65,7 +65,11 @@ mod tests {
         thread::scope(|scope| {
             for writer in 0..WRITERS {
                 let store = &store;
-                scope.spawn(move || (0..SLICES).for_each(|_| store.record(&slice(writer))));
+                scope.spawn(move || {
+                    for _ in 0..SLICES {
+                        store.record(&slice(writer));
+                    }
+                });
             }
             for _ in 0..4 {
                 scope.spawn(|| {

@@ -7,25 +7,20 @@ use tokio::time::Instant;
 
 use super::*;
 
-fn config(storage: Storage, keyspace: &str) -> config::Store {
-    let nodes = std::env::var("CASSANDRA_NODES").unwrap_or("127.0.0.1:9042".to_owned());
-    config::Store {
-        storage,
-        cassandra_nodes: vec![nodes],
-        cassandra_keyspace: keyspace.to_owned(),
-        cassandra_replication: 1,
-    }
-}
+const SOURCE: &str = "stream";
 
 /// A keyspace that no other test and no earlier run has used.
 fn fresh() -> config::Store {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-    config(
-        Storage::Cassandra,
-        &format!("test_{now}_{}_{number}", std::process::id()),
-    )
+    let nodes = std::env::var("CASSANDRA_NODES").unwrap_or("127.0.0.1:9042".to_owned());
+    config::Store {
+        storage: Storage::Cassandra,
+        cassandra_nodes: vec![nodes],
+        cassandra_keyspace: format!("test_{now}_{}_{number}", std::process::id()),
+        cassandra_replication: 1,
+    }
 }
 
 fn event(number: usize) -> Event {
@@ -51,13 +46,22 @@ async fn fill(store: &StatsStore, numbers: std::ops::Range<usize>) {
     }
 }
 
+async fn open(config: &config::Store) -> StatsStore {
+    StatsStore::open(config, SOURCE).await.unwrap()
+}
+
+async fn loaded(config: &config::Store) -> StatsStore {
+    let store = open(config).await;
+    store.load().await.unwrap();
+    store
+}
+
+async fn snapshot(store: &StatsStore) -> Snapshot {
+    store.snapshot().await.unwrap()
+}
+
 async fn drop_keyspace(config: &config::Store) {
-    let session = scylla::client::session_builder::SessionBuilder::new();
-    let session = session
-        .known_nodes(&config.cassandra_nodes)
-        .build()
-        .await
-        .unwrap();
+    let session = session::open(config).await.unwrap();
     let statement = format!("DROP KEYSPACE {}", config.cassandra_keyspace);
     session.query_unpaged(statement, ()).await.unwrap();
 }
@@ -68,19 +72,26 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
     let config = fresh();
     let memory = StatsStore::Memory(Arc::default());
     fill(&memory, 0..10_000).await;
-    let first = StatsStore::open(&config).await.unwrap();
-    assert_eq!(first.snapshot().await.unwrap(), Snapshot::default());
-    assert_eq!(first.resume().await, Resume::default());
+    let first = open(&config).await;
+    assert_eq!(snapshot(&first).await, Snapshot::default());
+    assert_eq!(first.load().await.unwrap(), Resume::default());
     fill(&first, 0..4_000).await;
     drop(first);
-    let second = StatsStore::open(&config).await.unwrap();
-    assert_eq!(second.resume().await, place(4_000));
-    assert_eq!(second.snapshot().await.unwrap().messages, 4_000);
+    let second = open(&config).await;
+    assert_eq!(snapshot(&second).await.messages, 4_000);
+    assert_eq!(second.load().await.unwrap(), place(4_000));
     fill(&second, 4_000..10_000).await;
-    assert_eq!(
-        second.snapshot().await.unwrap(),
-        memory.snapshot().await.unwrap()
-    );
+    assert_eq!(snapshot(&second).await, snapshot(&memory).await);
+    drop_keyspace(&config).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn nothing_is_written_over_totals_that_are_not_loaded() {
+    let config = fresh();
+    let store = open(&config).await;
+    store.record(&[event(0)], &place(1)).await.unwrap_err();
+    assert_eq!(snapshot(&store).await, Snapshot::default());
     drop_keyspace(&config).await;
 }
 
@@ -88,12 +99,12 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn write_whose_outcome_was_unknown_is_the_same_written_again() {
     let config = fresh();
-    let one = StatsStore::open(&config).await.unwrap();
-    let other = StatsStore::open(&config).await.unwrap();
+    let one = loaded(&config).await;
+    let other = loaded(&config).await;
     // Both know the same totals: what `one` wrote is what `other` writes again.
     fill(&one, 0..500).await;
     fill(&other, 0..500).await;
-    let snapshot = other.snapshot().await.unwrap();
+    let snapshot = snapshot(&other).await;
     assert_eq!(snapshot.messages, 500);
     assert_eq!(snapshot.messages, snapshot.by_domain.values().sum::<u64>());
     drop_keyspace(&config).await;
@@ -103,12 +114,12 @@ async fn write_whose_outcome_was_unknown_is_the_same_written_again() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn every_snapshot_among_writes_is_of_one_moment() {
     let config = fresh();
-    let store = StatsStore::open(&config).await.unwrap();
+    let store = loaded(&config).await;
     let writing = fill(&store, 0..20_000);
     let reading = async {
         let mut last = 0;
         while last < 20_000 {
-            let snapshot = store.snapshot().await.unwrap();
+            let snapshot = snapshot(&store).await;
             assert_eq!(snapshot.messages, snapshot.bots + snapshot.non_bots);
             assert_eq!(snapshot.messages, snapshot.by_domain.values().sum::<u64>());
             assert!(snapshot.messages >= last);
@@ -123,7 +134,7 @@ async fn every_snapshot_among_writes_is_of_one_moment() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn names_of_any_length_and_kind_are_written() {
     let config = fresh();
-    let store = StatsStore::open(&config).await.unwrap();
+    let store = loaded(&config).await;
     let names = [
         "x".repeat(512),
         "'; DROP".to_owned(),
@@ -135,12 +146,7 @@ async fn names_of_any_length_and_kind_are_written() {
         ..Event::default()
     });
     store.record(&events, &place(1)).await.unwrap();
-    let snapshot = StatsStore::open(&config)
-        .await
-        .unwrap()
-        .snapshot()
-        .await
-        .unwrap();
+    let snapshot = snapshot(&open(&config).await).await;
     assert_eq!((snapshot.by_domain.len(), snapshot.distinct_users), (3, 3));
     drop_keyspace(&config).await;
 }
@@ -149,14 +155,12 @@ async fn names_of_any_length_and_kind_are_written() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn users_are_kept() {
     let config = fresh();
-    let store = StatsStore::open(&config).await.unwrap();
+    let store = open(&config).await;
     store.put_user("Alice", "old").await.unwrap();
     store.put_user("Alice", "new").await.unwrap();
-    let store = StatsStore::open(&config).await.unwrap();
-    assert_eq!(
-        store.password_hash("Alice").await.unwrap().as_deref(),
-        Some("new")
-    );
+    let store = open(&config).await;
+    let hash = store.password_hash("Alice").await.unwrap();
+    assert_eq!(hash.as_deref(), Some("new"));
     assert_eq!(store.password_hash("Bob").await.unwrap(), None);
     assert_eq!(store.password_hash("").await.unwrap(), None);
     store.ready().await.unwrap();
@@ -165,14 +169,14 @@ async fn users_are_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn cassandra_that_does_not_come_is_a_clear_error() {
-    let mut config = config(Storage::Cassandra, "never");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let mut config = fresh();
     config.cassandra_nodes = vec![closed.to_string()];
     let started = Instant::now();
-    let error = StatsStore::open(&config).await.err().unwrap().to_string();
+    let opened = StatsStore::open(&config, SOURCE).await;
+    let error = opened.err().unwrap().to_string();
     let expected = format!("Cassandra at {closed} (CASSANDRA_NODES) could not be used for 120 s");
     assert_eq!(error, expected);
     assert!((110..=120).contains(&started.elapsed().as_secs()));

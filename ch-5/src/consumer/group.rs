@@ -16,6 +16,7 @@ use rdkafka::consumer::StreamConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::message::OwnedMessage;
 use rdkafka::types::RDKafkaErrorCode;
 use tracing::info;
 use tracing::warn;
@@ -24,24 +25,24 @@ use crate::broker;
 use crate::broker::Log;
 use crate::config;
 use crate::config::Storage;
-use crate::counter::Counter;
 use crate::event::Event;
 use crate::log_limit::LogLimit;
 
-/// Messages that were read, and those of them that could not be decoded. Clones count together.
-#[derive(Clone, Default)]
-pub struct Counters {
-    pub messages: Counter,
-    pub skipped: Counter,
+/// The group to join. The memory store forgets, so each process reads everything, in a group of its own.
+pub fn id(config: &config::Consumer) -> String {
+    let group = &config.consumer_group;
+    if forgets(config) {
+        return format!("{group}-{:016x}", fastrand::u64(..));
+    }
+    group.clone()
 }
 
-pub fn consumer(config: &config::Consumer, counters: Counters) -> Result<StreamConsumer<Group>> {
-    // The memory store forgets: each process reads everything, in a group of its own, and commits nothing.
-    let alone = matches!(config.store.storage, Storage::Memory);
-    let mut group = config.consumer_group.clone();
-    if alone {
-        group += &format!("-{:016x}", fastrand::u64(..));
-    }
+fn forgets(config: &config::Consumer) -> bool {
+    matches!(config.store.storage, Storage::Memory)
+}
+
+pub fn consumer(config: &config::Consumer, group: &str) -> Result<StreamConsumer<Group>> {
+    let commits = if forgets(config) { "false" } else { "true" };
     let settings = broker::settings(
         &config.broker,
         &[
@@ -55,22 +56,18 @@ pub fn consumer(config: &config::Consumer, counters: Counters) -> Result<StreamC
             ("topic.metadata.refresh.interval.ms", "10000"),
         ],
         &[
-            ("group.id", &group),
+            ("group.id", group),
             ("group.protocol", "classic"),
             ("partition.assignment.strategy", "range,roundrobin"),
             ("auto.offset.reset", "earliest"),
-            ("enable.auto.commit", if alone { "false" } else { "true" }),
+            ("enable.auto.commit", commits),
             // An offset is stored for the commit when its event is written, not when it is handed out.
             ("enable.auto.offset.store", "false"),
         ],
     );
     info!(group, "joining");
-    let context = Group {
-        counters,
-        ..Group::default()
-    };
     settings
-        .create_with_context(context)
+        .create_with_context(Group::default())
         .map_err(broker::unusable)
 }
 
@@ -81,10 +78,7 @@ pub fn consumer(config: &config::Consumer, counters: Counters) -> Result<StreamC
 pub struct Group {
     /// Goes up with every change of the assignment.
     pub generation: AtomicU64,
-    counters: Counters,
     commits: LogLimit,
-    /// Whoever looks for a skipped message finds its offset in the log; only a flood of them does not flood that.
-    skips: LogLimit<1000>,
     log: Log,
 }
 
@@ -129,8 +123,24 @@ pub struct Received {
     pub generation: u64,
     pub partition: i32,
     pub offset: i64,
-    /// `None` for what can't be decoded.
-    pub event: Option<Event>,
+    pub event: Result<Event, Undecodable>,
+}
+
+/// What is no event: the whole message as it came, and what is wrong with it.
+pub struct Undecodable {
+    pub message: OwnedMessage,
+    pub error: anyhow::Error,
+}
+
+impl Undecodable {
+    pub fn log(&self, withheld: u64) {
+        let (topic, error) = (self.message.topic(), &self.error);
+        let (partition, offset) = (self.message.partition(), self.message.offset());
+        warn!(
+            topic,
+            partition, offset, withheld, "cannot decode, skipped: {error:#}"
+        );
+    }
 }
 
 impl Group {
@@ -143,27 +153,15 @@ impl Group {
             }
             Err(_) => return None,
         };
-        self.counters.messages.add();
-        let (partition, offset) = (message.partition(), message.offset());
-        let event = match Event::decode(message.payload().unwrap_or_default()) {
-            Ok(event) => Some(event),
-            Err(error) => {
-                self.counters.skipped.add();
-                if let Some(withheld) = self.skips.allows() {
-                    let topic = message.topic();
-                    warn!(
-                        topic,
-                        partition, offset, withheld, "cannot decode, skipped: {error:#}"
-                    );
-                }
-                None
-            }
-        };
+        let event = Event::decode(message.payload().unwrap_or_default());
         Some(Ok(Received {
             generation: self.generation.load(Ordering::SeqCst),
-            partition,
-            offset,
-            event,
+            partition: message.partition(),
+            offset: message.offset(),
+            event: event.map_err(|error| Undecodable {
+                message: message.detach(),
+                error,
+            }),
         }))
     }
 }

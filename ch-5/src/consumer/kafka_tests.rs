@@ -12,7 +12,9 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
 use super::*;
+use crate::broker::ready::Broker;
 use crate::config::Storage;
+use crate::store::Failures;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -63,22 +65,31 @@ async fn produce(cluster: &Cluster, payloads: &[&str]) {
     }
 }
 
-/// Runs a consumer until `store` has that many messages, and well to its end.
-async fn run_until(config: config::Consumer, store: &StatsStore, messages: u64) {
-    let shutdown = CancellationToken::new();
-    let running = tokio::spawn(run(
-        config,
-        Counters::default(),
-        store.clone(),
-        shutdown.clone(),
-    ));
+async fn until(what: &str, reached: impl AsyncFn() -> bool) {
     let begun = Instant::now();
-    while store.snapshot(1).await.unwrap().messages != messages {
-        assert!(begun.elapsed() < DEADLINE, "{:?}", store.snapshot(1).await);
+    while !reached().await {
+        assert!(begun.elapsed() < DEADLINE, "never came to {what}");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+async fn until_counted(store: &StatsStore, messages: u64) {
+    let counted = async || store.snapshot(1).await.unwrap().messages == messages;
+    until(&format!("{messages} messages"), counted).await;
+}
+
+/// Runs a consumer beside `work`, and well to its end.
+async fn run_beside(config: config::Consumer, store: &StatsStore, work: impl Future<Output = ()>) {
+    let shutdown = CancellationToken::new();
+    let running = run(config, Counters::default(), store.clone(), shutdown.clone());
+    let running = tokio::spawn(running);
+    work.await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
+}
+
+async fn run_until(config: config::Consumer, store: &StatsStore, messages: u64) {
+    run_beside(config, store, until_counted(store, messages)).await;
 }
 
 const GOOD: &str = r#"{"id":"1","domain":"en.wikipedia.org","user":"Alice","bot":true}"#;
@@ -86,18 +97,12 @@ const GOOD: &str = r#"{"id":"1","domain":"en.wikipedia.org","user":"Alice","bot"
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_are_skipped_and_the_others_counted() {
     let cluster = cluster(2);
-    let good = [GOOD; 10];
-    produce(
-        &cluster,
-        &[&good[..], &["", "{", "null", "\0"], &good[..]].concat(),
-    )
-    .await;
+    let (good, bad) = ([GOOD; 10], ["", "{", "null", "\0"]);
+    produce(&cluster, &[&good[..], &bad, &good].concat()).await;
     let store = StatsStore::Memory(Arc::default());
     run_until(config(&cluster, Storage::Memory), &store, 20).await;
-    assert_eq!(
-        store.snapshot(1).await.unwrap().by_user,
-        [("Alice".to_owned(), 20)]
-    );
+    let by_user = store.snapshot(1).await.unwrap().by_user;
+    assert_eq!(by_user, [("Alice".to_owned(), 20)]);
 }
 
 /// With a store that keeps what it has, a second consumer goes on where the first one ended.
@@ -105,7 +110,7 @@ async fn bad_messages_are_skipped_and_the_others_counted() {
 async fn next_consumer_goes_on_after_what_was_written() {
     let cluster = cluster(2);
     produce(&cluster, &[GOOD; 10]).await;
-    let first = StatsStore::Failing(Arc::default(), Arc::new(3.into()));
+    let first = StatsStore::failing(2, 3);
     run_until(config(&cluster, Storage::Cassandra), &first, 10).await;
     produce(&cluster, &[GOOD; 5]).await;
     let second = StatsStore::Memory(Arc::default());
@@ -117,23 +122,12 @@ async fn next_consumer_goes_on_after_what_was_written() {
 async fn what_was_not_written_is_not_committed() {
     let cluster = cluster(1);
     produce(&cluster, &[GOOD; 10]).await;
-    let shutdown = CancellationToken::new();
-    let failures = Arc::new(u32::MAX.into());
+    let failures = Arc::new(Failures::default());
+    failures.writes.store(u32::MAX, Ordering::SeqCst);
     let failing = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
+    let tried = async || failures.writes.load(Ordering::SeqCst) < u32::MAX;
     let config_of = || config(&cluster, Storage::Cassandra);
-    let running = tokio::spawn(run(
-        config_of(),
-        Counters::default(),
-        failing,
-        shutdown.clone(),
-    ));
-    let begun = Instant::now();
-    while failures.load(Ordering::SeqCst) == u32::MAX {
-        assert!(begun.elapsed() < DEADLINE, "nothing came");
-        sleep(Duration::from_millis(20)).await;
-    }
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    run_beside(config_of(), &failing, until("a write", tried)).await;
     let second = StatsStore::Memory(Arc::default());
     run_until(config_of(), &second, 10).await;
 }
@@ -158,29 +152,18 @@ async fn broker_that_goes_away_and_fails_is_ridden_out() {
     let cluster = cluster(1);
     produce(&cluster, &[GOOD; 10]).await;
     let store = StatsStore::Memory(Arc::default());
-    let shutdown = CancellationToken::new();
     let config = config(&cluster, Storage::Memory);
-    let running = tokio::spawn(run(
-        config,
-        Counters::default(),
-        store.clone(),
-        shutdown.clone(),
-    ));
-    let reached = async |messages| {
-        let begun = Instant::now();
-        while store.snapshot(1).await.unwrap().messages != messages {
-            assert!(begun.elapsed() < DEADLINE, "{:?}", store.snapshot(1).await);
-            sleep(Duration::from_millis(20)).await;
-        }
+    let broker = Broker::connect(&config.broker).unwrap();
+    let work = async {
+        until_counted(&store, 10).await;
+        cluster.broker_down(1).unwrap();
+        let away = async || broker.ready().await.is_err();
+        until("a broker that is away", away).await;
+        cluster.broker_up(1).unwrap();
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+        cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 5]);
+        produce(&cluster, &[GOOD; 10]).await;
+        until_counted(&store, 20).await;
     };
-    reached(10).await;
-    cluster.broker_down(1).unwrap();
-    sleep(Duration::from_secs(1)).await;
-    cluster.broker_up(1).unwrap();
-    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
-    cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 5]);
-    produce(&cluster, &[GOOD; 10]).await;
-    reached(20).await;
-    shutdown.cancel();
-    running.await.unwrap().unwrap();
+    run_beside(config, &store, work).await;
 }

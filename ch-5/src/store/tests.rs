@@ -1,33 +1,31 @@
 //! What holds for the stores alike, and what a restart finds in Cassandra.
 
+use std::pin::pin;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::*;
 
 const SOURCE: &str = "group/topic";
-
-fn config(storage: Storage, keyspace: &str) -> config::Store {
-    let nodes = std::env::var("CASSANDRA_NODES").unwrap_or("127.0.0.1:9042".to_owned());
-    config::Store {
-        storage,
-        cassandra_nodes: vec![nodes],
-        cassandra_keyspace: keyspace.to_owned(),
-        cassandra_replication: 1,
-    }
-}
+const PARTITIONS: i32 = 3;
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A keyspace that no other test and no earlier run has used.
 fn fresh() -> config::Store {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-    config(
-        Storage::Cassandra,
-        &format!("test_{now}_{}_{number}", std::process::id()),
-    )
+    let nodes = std::env::var("CASSANDRA_NODES").unwrap_or("127.0.0.1:9042".to_owned());
+    config::Store {
+        storage: Storage::Cassandra,
+        cassandra_nodes: vec![nodes],
+        cassandra_keyspace: format!("test_{now}_{}_{number}", std::process::id()),
+        cassandra_replication: 1,
+    }
 }
 
 fn event(number: usize) -> Event {
@@ -39,17 +37,17 @@ fn event(number: usize) -> Event {
     }
 }
 
-/// Thousands of events in slices of several sizes, the last of them odd; a user's are in one of three partitions.
+/// Thousands of events in slices of several sizes, the last of them odd. A user's are in one partition.
 async fn fill(store: &StatsStore, numbers: std::ops::Range<usize>) {
     let events: Vec<Event> = numbers.clone().map(event).collect();
     let mut written = numbers.start;
     for slice in events.chunks(777) {
         written += slice.len();
-        for partition in 0..3 {
-            let key = |event: &Event| event.user.as_ref().map_or(0, String::len) % 3;
-            let share = slice.iter().filter(|event| key(event) == partition);
-            let share: Vec<Event> = share.cloned().collect();
-            let recorded = store.record(partition as i32, &share, written as i64);
+        for partition in 0..PARTITIONS {
+            let key = |event: &Event| event.user.as_ref().map_or(0, String::len) as i32;
+            let mut share = slice.to_vec();
+            share.retain(|event| key(event) % PARTITIONS == partition);
+            let recorded = store.record(partition, &share, written as i64);
             recorded.await.unwrap();
         }
     }
@@ -59,14 +57,26 @@ async fn open(config: &config::Store) -> StatsStore {
     StatsStore::open(config, SOURCE).await.unwrap()
 }
 
-async fn session(config: &config::Store) -> scylla::client::session::Session {
-    let session = scylla::client::session_builder::SessionBuilder::new();
-    let session = session.known_nodes(&config.cassandra_nodes);
-    session.build().await.unwrap()
+async fn load(store: &StatsStore) -> [Option<i64>; PARTITIONS as usize] {
+    let mut positions = [None; PARTITIONS as usize];
+    for (partition, position) in (0..).zip(&mut positions) {
+        *position = store.load(partition).await.unwrap();
+    }
+    positions
+}
+
+async fn loaded(config: &config::Store) -> StatsStore {
+    let store = open(config).await;
+    load(&store).await;
+    store
+}
+
+async fn snapshot(store: &StatsStore) -> Snapshot {
+    store.snapshot(1000).await.unwrap()
 }
 
 async fn drop_keyspace(config: &config::Store) {
-    let session = session(config).await;
+    let session = session::open(config).await.unwrap();
     let statement = format!("DROP KEYSPACE {}", config.cassandra_keyspace);
     session.query_unpaged(statement, ()).await.unwrap();
 }
@@ -78,16 +88,25 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
     let memory = StatsStore::Memory(Arc::default());
     fill(&memory, 0..10_000).await;
     let first = open(&config).await;
-    assert_eq!(first.snapshot(1000).await.unwrap(), Snapshot::default());
+    assert_eq!(snapshot(&first).await, Snapshot::default());
+    assert_eq!(load(&first).await, [None; 3]);
     fill(&first, 0..4_000).await;
     drop(first);
     let second = open(&config).await;
-    assert_eq!(second.snapshot(1000).await.unwrap().messages, 4_000);
+    assert_eq!(snapshot(&second).await.messages, 4_000);
+    assert_eq!(load(&second).await, [Some(4_000); 3]);
     fill(&second, 4_000..10_000).await;
-    assert_eq!(
-        second.snapshot(1000).await.unwrap(),
-        memory.snapshot(1000).await.unwrap()
-    );
+    assert_eq!(snapshot(&second).await, snapshot(&memory).await);
+    drop_keyspace(&config).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn nothing_is_written_over_totals_that_are_not_loaded() {
+    let config = fresh();
+    let store = open(&config).await;
+    store.record(0, &[event(0)], 1).await.unwrap_err();
+    assert_eq!(snapshot(&store).await, Snapshot::default());
     drop_keyspace(&config).await;
 }
 
@@ -95,16 +114,12 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn write_whose_outcome_was_unknown_is_the_same_written_again() {
     let config = fresh();
-    let one = open(&config).await;
-    let other = open(&config).await;
-    for partition in 0..3 {
-        one.record(partition, &[], 0).await.unwrap();
-        other.record(partition, &[], 0).await.unwrap();
-    }
+    let one = loaded(&config).await;
+    let other = loaded(&config).await;
     // Both know the same totals: what `one` wrote is what `other` writes again.
     fill(&one, 0..500).await;
     fill(&other, 0..500).await;
-    let snapshot = other.snapshot(1000).await.unwrap();
+    let snapshot = snapshot(&other).await;
     assert_eq!(snapshot.messages, 500);
     assert_eq!(snapshot.messages, snapshot.by_domain.values().sum::<u64>());
     drop_keyspace(&config).await;
@@ -112,42 +127,51 @@ async fn write_whose_outcome_was_unknown_is_the_same_written_again() {
 
 #[tokio::test]
 #[ignore = "needs Cassandra: cargo lab services up"]
-async fn partition_is_loaded_again_after_it_was_forgotten_and_counted_by_another() {
+async fn partition_is_loaded_as_another_has_left_it() {
     let config = fresh();
     let memory = StatsStore::Memory(Arc::default());
     fill(&memory, 0..6_000).await;
-    let one = open(&config).await;
-    let other = open(&config).await;
+    let one = loaded(&config).await;
     fill(&one, 0..2_000).await;
+    let other = open(&config).await;
+    assert_eq!(load(&other).await, [Some(2_000); 3]);
     fill(&other, 2_000..4_000).await;
-    one.forget().await;
+    assert_eq!(load(&one).await, [Some(4_000); 3]);
     fill(&one, 4_000..6_000).await;
-    assert_eq!(
-        other.snapshot(1000).await.unwrap(),
-        memory.snapshot(1000).await.unwrap()
-    );
+    one.record(0, &[], 6_001).await.unwrap();
+    assert_eq!(other.load(0).await.unwrap(), Some(6_001));
+    assert_eq!(snapshot(&other).await, snapshot(&memory).await);
     let other_source = StatsStore::open(&config, "group/other").await.unwrap();
-    assert_eq!(
-        other_source.snapshot(1000).await.unwrap(),
-        Snapshot::default()
-    );
+    assert_eq!(snapshot(&other_source).await, Snapshot::default());
     drop_keyspace(&config).await;
 }
 
+/// Whoever holds the lock of a partition stands for a write to it that takes long.
 #[tokio::test]
 #[ignore = "needs Cassandra: cargo lab services up"]
-async fn next_offset_stands_beside_the_totals() {
+async fn slow_write_to_a_partition_holds_up_no_other_partition() {
     let config = fresh();
-    let store = open(&config).await;
-    store.record(3, &[event(0)], 7).await.unwrap();
-    store.record(3, &[], 9).await.unwrap();
-    let keyspace = &config.cassandra_keyspace;
-    let text =
-        format!("SELECT next_offset FROM {keyspace}.totals WHERE source = ? AND partition = 3");
-    let session = session(&config).await;
-    let result = session.query_unpaged(text, (SOURCE,)).await.unwrap();
-    let result = result.into_rows_result().unwrap();
-    assert_eq!(result.first_row::<(i64,)>().unwrap(), (9,));
+    let store = loaded(&config).await;
+    let StatsStore::Cassandra(cassandra) = &store else {
+        panic!("opened another store");
+    };
+    let partition = cassandra.partition(0);
+    let held = partition.lock().await;
+    let events = [event(1)];
+    let mut slow = pin!(store.record(0, &events, 1));
+    let other = async {
+        store.record(1, &events, 1).await.unwrap();
+        store.load(2).await.unwrap();
+        snapshot(&store).await.messages
+    };
+    tokio::select! {
+        biased;
+        _ = &mut slow => panic!("written in spite of the lock"),
+        messages = timeout(DEADLINE, other) => assert_eq!(messages, Ok(1)),
+    }
+    drop(held);
+    slow.await.unwrap();
+    assert_eq!(snapshot(&store).await.messages, 2);
     drop_keyspace(&config).await;
 }
 
@@ -157,25 +181,23 @@ async fn next_offset_stands_beside_the_totals() {
 async fn first_users_are_right_whoever_was_among_them_before() {
     let config = fresh();
     let memory = StatsStore::Memory(Arc::default());
-    let store = open(&config).await;
+    let store = loaded(&config).await;
     for next_offset in 1..60 {
-        let slice: Vec<Event> = (0..300)
-            .map(|_| Event {
-                user: Some(format!("user {}", fastrand::usize(..3000))),
-                ..Event::default()
-            })
-            .collect();
+        let users = (0..300).map(|_| Some(format!("user {}", fastrand::usize(..3000))));
+        let event = |user| Event {
+            user,
+            ..Event::default()
+        };
+        let slice: Vec<Event> = users.map(event).collect();
         memory.record(0, &slice, next_offset).await.unwrap();
         store.record(0, &slice, next_offset).await.unwrap();
         if next_offset == 30 {
-            store.forget().await;
+            store.load(0).await.unwrap();
         }
     }
     for top in [1, 100, 1000] {
-        assert_eq!(
-            store.snapshot(top).await.unwrap(),
-            memory.snapshot(top).await.unwrap()
-        );
+        let expected = memory.snapshot(top).await.unwrap();
+        assert_eq!(store.snapshot(top).await.unwrap(), expected);
     }
     drop_keyspace(&config).await;
 }
@@ -184,12 +206,12 @@ async fn first_users_are_right_whoever_was_among_them_before() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn every_snapshot_among_writes_is_of_one_moment() {
     let config = fresh();
-    let store = open(&config).await;
+    let store = loaded(&config).await;
     let writing = fill(&store, 0..20_000);
     let reading = async {
         let mut last = 0;
         while last < 20_000 {
-            let snapshot = store.snapshot(1000).await.unwrap();
+            let snapshot = snapshot(&store).await;
             assert_eq!(snapshot.messages, snapshot.bots + snapshot.non_bots);
             assert_eq!(snapshot.messages, snapshot.by_domain.values().sum::<u64>());
             assert!(snapshot.messages >= last);
@@ -204,7 +226,7 @@ async fn every_snapshot_among_writes_is_of_one_moment() {
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn names_of_any_length_and_kind_are_written() {
     let config = fresh();
-    let store = open(&config).await;
+    let store = loaded(&config).await;
     let names = [
         "x".repeat(512),
         "'; DROP".to_owned(),
@@ -215,8 +237,8 @@ async fn names_of_any_length_and_kind_are_written() {
         user: Some(name),
         ..Event::default()
     });
-    store.record(5, &events, 1).await.unwrap();
-    let snapshot = open(&config).await.snapshot(1000).await.unwrap();
+    store.record(0, &events, 1).await.unwrap();
+    let snapshot = snapshot(&open(&config).await).await;
     assert_eq!((snapshot.by_domain.len(), snapshot.distinct_users), (3, 3));
     drop_keyspace(&config).await;
 }
@@ -229,10 +251,8 @@ async fn users_are_kept() {
     store.put_user("Alice", "old").await.unwrap();
     store.put_user("Alice", "new").await.unwrap();
     let store = open(&config).await;
-    assert_eq!(
-        store.password_hash("Alice").await.unwrap().as_deref(),
-        Some("new")
-    );
+    let hash = store.password_hash("Alice").await.unwrap();
+    assert_eq!(hash.as_deref(), Some("new"));
     assert_eq!(store.password_hash("Bob").await.unwrap(), None);
     assert_eq!(store.password_hash("").await.unwrap(), None);
     store.ready().await.unwrap();
@@ -241,18 +261,14 @@ async fn users_are_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn cassandra_that_does_not_come_is_a_clear_error() {
-    let mut config = config(Storage::Cassandra, "never");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let mut config = fresh();
     config.cassandra_nodes = vec![closed.to_string()];
     let started = Instant::now();
-    let error = StatsStore::open(&config, SOURCE)
-        .await
-        .err()
-        .unwrap()
-        .to_string();
+    let opened = StatsStore::open(&config, SOURCE).await;
+    let error = opened.err().unwrap().to_string();
     let expected = format!("Cassandra at {closed} (CASSANDRA_NODES) could not be used for 120 s");
     assert_eq!(error, expected);
     assert!((110..=120).contains(&started.elapsed().as_secs()));

@@ -74,10 +74,13 @@ pub const TABLE: &[Row] = &[
     row("src/connections.rs",            ". . N = = = = ="), // The accept loop.
     row("src/auth.rs",                   ". . N = = = = ="),
     row("src/limit.rs",                  ". . N = = = = ="),
+    row("src/log_limit.rs",              ". . N = = = = ="),
     row("src/stats.rs",                  ". . N = C = C ="),
+    row("src/retry.rs",                  ". . N = = = = ="), // Trying again: at a start, and until a shutdown.
     row("src/store.rs",                  ". . N = C = C ="),
     row("src/store/memory.rs",           ". . N = C = C ="),
     row("src/store/cassandra.rs",        ". . N = C = C ="),
+    row("src/store/session.rs",          ". . N = = = = ="), // The connection to Cassandra, and the schema.
     row("src/store/tests.rs",            ". . N = C = C ="),
     row("src/consumer.rs",               ". . N = C C C ="),
     row("src/consumer/group.rs",         ". . . . N C C ="), // What is assigned, and messages as they come.
@@ -87,9 +90,10 @@ pub const TABLE: &[Row] = &[
     row("src/producer/deliveries.rs",    ". . . . N C C ="), // What became of what was sent.
     row("src/producer/tracker.rs",       ". . . . N = C ="), // How far everything is acknowledged.
     row("src/producer/tests.rs",         ". . . . N C C ="),
-    row("src/broker.rs",                 ". . . . N = C ="),
+    row("src/broker.rs",                 ". . . . N = C ="), // Settings of every client, and the log.
+    row("src/broker/ready.rs",           ". . . . N = C ="),
+    row("src/broker/topics.rs",          ". . . . N = C ="),
     row("src/cursor.rs",                 ". . . . N = C ="), // The place in the stream, kept in a topic.
-    row("src/log_limit.rs",              ". . . . N = = ="),
     row("src/metrics.rs",                ". . . . . N C ="),
     row("src/dead_letters.rs",           ". . . . . . N ="),
 ];

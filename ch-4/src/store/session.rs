@@ -1,0 +1,63 @@
+//! A session with Cassandra, in the keyspace that is configured. What is missing of the schema is created.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::timestamp_generator::MonotonicTimestampGenerator;
+
+use crate::config;
+
+const SCHEMA: &str = include_str!("../../db/init.cql");
+
+/// For one request. What it may have done is not known then, and the write is made again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub async fn open(config: &config::Store) -> Result<Session> {
+    let profile = ExecutionProfile::builder()
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .build();
+    let session = SessionBuilder::new()
+        .known_nodes(&config.cassandra_nodes)
+        .connection_timeout(REQUEST_TIMEOUT)
+        .default_execution_profile_handle(profile.into_handle())
+        // Of two writes the later must win, whichever node's clock is ahead.
+        .timestamp_generator(Arc::new(MonotonicTimestampGenerator::new()))
+        .build()
+        .await
+        .context("cannot connect")?;
+    let keyspace = &config.cassandra_keyspace;
+    let copies = config.cassandra_replication;
+    let create_keyspace = format!(
+        "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {copies}}}"
+    );
+    session
+        .query_unpaged(create_keyspace, ())
+        .await
+        .context("cannot create the keyspace")?;
+    session
+        .use_keyspace(keyspace, false)
+        .await
+        .context("cannot use the keyspace")?;
+    // Without the comments, which may hold a semicolon, and without the keyspace that the file is run in by hand.
+    let lines: Vec<&str> = SCHEMA
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .collect();
+    let schema = lines.join("\n");
+    for table in schema
+        .split(';')
+        .filter(|text| text.contains("CREATE TABLE"))
+    {
+        session
+            .query_unpaged(table, ())
+            .await
+            .context("cannot create the tables")?;
+    }
+    Ok(session)
+}

@@ -1,0 +1,156 @@
+//! The topics that have to be there. The roles that write or read a topic open the broker with it first.
+
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::bail;
+use rdkafka::admin::AdminClient;
+use rdkafka::admin::AdminOptions;
+use rdkafka::admin::NewTopic;
+use rdkafka::admin::TopicReplication;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::types::RDKafkaRespErr;
+use tracing::info;
+use tracing::warn;
+
+use crate::broker;
+use crate::broker::ready::Broker;
+use crate::config;
+use crate::retry;
+
+/// How long the broker may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A topic, and how it is made where it is missing.
+pub struct Topic {
+    pub name: String,
+    pub partitions: i32,
+    /// Only the newest message of each key is kept.
+    pub compacted: bool,
+}
+
+impl Topic {
+    fn new_topic(&self, replication: i32) -> NewTopic<'_> {
+        let replication = TopicReplication::Fixed(replication);
+        let new = NewTopic::new(&self.name, self.partitions, replication);
+        if self.compacted {
+            return new.set("cleanup.policy", "compact");
+        }
+        new
+    }
+}
+
+impl Broker {
+    /// Waits for the broker, and creates those of `topics` that are missing. A broker without an admin API is taken as
+    /// it is.
+    ///
+    /// # Errors
+    /// The broker did not answer for two minutes, or refuses a topic.
+    pub async fn open(config: &config::Broker, topics: &[Topic]) -> Result<Self> {
+        let broker = Self::connect(config)?;
+        // The log of this client has no reader, and would pile up. It is never dropped either, see `Broker`.
+        let mut settings = broker::settings(config, &[], &[]);
+        settings.set_log_level(RDKafkaLogLevel::Emerg);
+        let admin = ManuallyDrop::new(settings.create().map_err(broker::unusable)?);
+        let servers = config.redpanda_broker.join(",");
+        let service = format!("broker {servers} (REDPANDA_BROKER)");
+        let create = || broker.create(&admin, config, topics);
+        if let Some((topic, code)) = retry::at_start(&service, create).await? {
+            bail!("the broker refuses to create topic {topic}: {code}");
+        }
+        info!(servers, "broker is open");
+        Ok(broker)
+    }
+
+    /// Gives the topic that the broker refuses for good. What may pass is an error.
+    async fn create(
+        &self,
+        admin: &AdminClient<DefaultClientContext>,
+        config: &config::Broker,
+        topics: &[Topic],
+    ) -> Result<Option<(String, RDKafkaErrorCode)>> {
+        let mut missing = Vec::new();
+        for topic in topics {
+            if !self.exists(&topic.name).await? {
+                missing.push(topic.new_topic(config.wikipedia_topic_replication));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(ANSWER_TIMEOUT))
+            .operation_timeout(Some(ANSWER_TIMEOUT));
+        let results = match admin.create_topics(&missing, &options).await {
+            Ok(results) => results,
+            // The broker answered a moment ago, so it has no admin API, or no controller to send this to.
+            Err(error) => {
+                warn!("cannot create topics; going on, they may be made otherwise: {error}");
+                return Ok(None);
+            }
+        };
+        for result in results {
+            match result {
+                Ok(topic) => info!(topic, "topic created"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((
+                    topic,
+                    code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed
+                    | RDKafkaErrorCode::InvalidTopic
+                    | RDKafkaErrorCode::InvalidPartitions
+                    | RDKafkaErrorCode::InvalidReplicationFactor
+                    | RDKafkaErrorCode::InvalidConfig
+                    | RDKafkaErrorCode::PolicyViolation),
+                )) => return Ok(Some((topic, code))),
+                Err((topic, code)) => bail!("cannot create topic {topic}: {code}"),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn exists(&self, topic: &str) -> Result<bool> {
+        let metadata = self.ask(topic, ANSWER_TIMEOUT).await?;
+        let unknown = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        let mut topics = metadata.topics().iter();
+        Ok(topics.any(|topic| topic.error() != unknown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn broker_without_an_admin_api_is_opened() {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = config::Broker::for_test(&[cluster.bootstrap_servers()]);
+        let topic = Topic {
+            name: "a".to_owned(),
+            partitions: 1,
+            compacted: true,
+        };
+        let broker = Broker::open(&config, &[topic]).await.unwrap();
+        assert!(!broker.exists("a").await.unwrap());
+        cluster.create_topic("a", 1, 1).unwrap();
+        assert!(broker.exists("a").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn bad_property_is_an_error_that_names_the_variable_and_hides_the_value() {
+        let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
+        for name in ["no.such", "linger.ms"] {
+            config.redpanda_properties.0 = vec![(name.to_owned(), "hunter2".to_owned())];
+            let error = format!("{:#}", Broker::open(&config, &[]).await.err().unwrap());
+            let begin =
+                format!("cannot set up a Kafka client; is REDPANDA_PROPERTIES right?: {name}: ");
+            assert!(error.starts_with(&begin), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}
