@@ -66,35 +66,45 @@ impl CassandraStats {
 
     async fn try_open(config: &config::Store, source: &str) -> Result<Self> {
         let session = session::open(config).await?;
-        let prepare = async |text: &str| {
+        // Cassandra warns of prepared statements that leave the keyspace to the session.
+        let keyspace = &config.cassandra_keyspace;
+        let totals = format!("{keyspace}.totals");
+        let users = format!("{keyspace}.users");
+        let prepare = async |text: String| {
             let mut statement = session.prepare(text).await?;
             statement.set_is_idempotent(true);
             anyhow::Ok(statement)
         };
         Ok(Self {
             source: source.to_owned(),
-            select_all: prepare(
-                "SELECT kind, name, value, cursor FROM totals \
-                 WHERE source = ? AND partition = ?",
-            )
+            select_all: prepare(format!(
+                "SELECT kind, name, value, cursor FROM {totals} \
+                 WHERE source = ? AND partition = ?"
+            ))
             .await?,
-            update_position: prepare(
-                "UPDATE totals SET cursor = ? WHERE source = ? AND partition = ?",
-            )
+            update_position: prepare(format!(
+                "UPDATE {totals} SET cursor = ? WHERE source = ? AND partition = ?"
+            ))
             .await?,
-            insert_row: prepare(
-                "INSERT INTO totals (source, partition, kind, name, value) VALUES (?, ?, ?, ?, ?)",
-            )
+            insert_row: prepare(format!(
+                "INSERT INTO {totals} (source, partition, kind, name, value) \
+                 VALUES (?, ?, ?, ?, ?)"
+            ))
             .await?,
-            select_shown: prepare(
-                "SELECT kind, name, value FROM totals \
-                 WHERE source = ? AND partition = ? AND kind < 'user'",
-            )
+            select_shown: prepare(format!(
+                "SELECT kind, name, value FROM {totals} \
+                 WHERE source = ? AND partition = ? AND kind < 'user'"
+            ))
             .await?,
-            insert_user: prepare("INSERT INTO users (username, password_hash) VALUES (?, ?)")
-                .await?,
-            select_user: prepare("SELECT password_hash FROM users WHERE username = ?").await?,
-            select_ready: prepare("SELECT cluster_name FROM system.local").await?,
+            insert_user: prepare(format!(
+                "INSERT INTO {users} (username, password_hash) VALUES (?, ?)"
+            ))
+            .await?,
+            select_user: prepare(format!(
+                "SELECT password_hash FROM {users} WHERE username = ?"
+            ))
+            .await?,
+            select_ready: prepare("SELECT cluster_name FROM system.local".to_owned()).await?,
             totals: Mutex::default(),
             session,
         })
