@@ -64,10 +64,7 @@ async fn drain_timeout(shutdown: &CancellationToken) {
 /// Puts the limits around `routes`. The last layer is the outermost one: it sees the answers of all the others.
 pub fn app(routes: Router) -> Router {
     routes
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            REQUEST_TIMEOUT,
-        ))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .layer(map_response(one_error_shape))
         .layer(

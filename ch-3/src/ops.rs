@@ -27,10 +27,7 @@ pub struct Ops {
 /// `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves. `GET /ready` answers 200
 /// `{"ready":true}`, or 503 with the reason while something that is needed is away and once shutdown has begun.
 pub fn routes(ops: Ops) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/ready", get(ready))
-        .with_state(ops)
+    Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
 async fn status() -> Json<Value> {
@@ -67,11 +64,7 @@ mod tests {
     use super::*;
 
     fn ops(store: StatsStore) -> Ops {
-        Ops {
-            shutdown: CancellationToken::new(),
-            log_limit: Arc::default(),
-            store,
-        }
+        Ops { shutdown: CancellationToken::new(), log_limit: Arc::default(), store }
     }
 
     async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {

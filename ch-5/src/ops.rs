@@ -29,10 +29,7 @@ pub struct Ops {
 /// `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves. `GET /ready` answers 200
 /// `{"ready":true}`, or 503 with the reason while something that is needed is away and once shutdown has begun.
 pub fn routes(ops: Ops) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/ready", get(ready))
-        .with_state(ops)
+    Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
 async fn status() -> Json<Value> {
@@ -111,10 +108,7 @@ mod tests {
     async fn ready_says_why_it_is_not() {
         let cluster = MockCluster::new(1).unwrap();
         let servers = cluster.bootstrap_servers();
-        let failing = ops(
-            StatsStore::Failing(Arc::default(), Arc::default()),
-            &servers,
-        );
+        let failing = ops(StatsStore::Failing(Arc::default(), Arc::default()), &servers);
         assert_eq!(reason(&failing).await, "the store does not answer");
         let ready = ops(StatsStore::Memory(Arc::default()), &servers);
         let got = answer(routes(ready.clone()), "/ready").await;
