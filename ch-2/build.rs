@@ -6,20 +6,13 @@ use std::process::Command;
 fn main() {
     println!("cargo:rerun-if-env-changed=REVISION");
     println!("cargo:rerun-if-changed=../.git/logs/HEAD");
-    let revision = std::env::var("REVISION")
-        .ok()
-        .filter(|text| !text.is_empty());
-    let revision = revision
-        .or_else(git_revision)
-        .unwrap_or_else(|| "unknown".to_owned());
+    let revision = std::env::var("REVISION").ok().filter(|text| !text.is_empty());
+    let revision = revision.or_else(git_revision).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=REVISION={revision}");
 }
 
 fn git_revision() -> Option<String> {
-    let output = Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .output()
-        .ok()?;
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }

@@ -59,10 +59,7 @@ async fn drain_timeout(shutdown: &CancellationToken) {
 /// Adds the limits to `routes`. The layer that is added last is the outermost: it sees the answers of all other layers.
 fn app(routes: Router) -> Router {
     routes
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            REQUEST_TIMEOUT,
-        ))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .layer(map_response(one_error_shape))
         .layer(TraceLayer::new_for_http())

@@ -112,19 +112,13 @@ impl Reader {
     /// The event of a frame, or `None` if the frame has no event or one that has been read before.
     fn read(&mut self, frame: &Frame) -> Option<Event> {
         if frame.event == "error" {
-            self.counters
-                .error_events
-                .count(&format!("error event: {:?}", excerpt(&frame.data)));
+            self.counters.error_events.count(&format!("error event: {:?}", excerpt(&frame.data)));
             return None;
         }
         match parse(&frame.data) {
             Parsed::Event(event) => {
                 let new = self.place.advance(&frame.id, event.id.as_deref());
-                let counter = if new {
-                    &self.counters.events
-                } else {
-                    &self.counters.doubles
-                };
+                let counter = if new { &self.counters.events } else { &self.counters.doubles };
                 counter.add();
                 new.then_some(event)
             }
@@ -147,20 +141,14 @@ impl Reader {
         self.frames = None;
         self.counters.reconnects.add();
         let wait = self.back_off();
-        info!(
-            reason,
-            ?wait,
-            "connection to the stream ended, reconnecting"
-        );
+        info!(reason, ?wait, "connection to the stream ended, reconnecting");
         sleep(wait).await;
     }
 
     /// Opens a connection. If the server refuses it, this waits as long as the server asks.
     async fn connect(&mut self) {
-        let mut request = self
-            .client
-            .get(self.url.clone())
-            .header(header::ACCEPT, "text/event-stream");
+        let mut request =
+            self.client.get(self.url.clone()).header(header::ACCEPT, "text/event-stream");
         let last_event_id = self.place.resume().last_event_id.as_deref();
         if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
             request = request.header("last-event-id", id);
@@ -202,9 +190,7 @@ impl Reader {
     fn back_off(&mut self) -> Duration {
         let doubled = SHORTEST_WAIT.saturating_mul(1 << self.barren_attempts.min(16));
         self.barren_attempts += 1;
-        doubled
-            .min(LONGEST_WAIT)
-            .mul_f64(0.5 + fastrand::f64() / 2.0)
+        doubled.min(LONGEST_WAIT).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 

@@ -66,10 +66,7 @@ impl Auth {
     /// The store cannot be written.
     pub async fn open(config: &config::Auth, store: StatsStore) -> Result<Self> {
         let hash = config.admin_password_hash.as_str();
-        store
-            .put_user(&config.admin_username, hash)
-            .await
-            .context("cannot keep the first user")?;
+        store.put_user(&config.admin_username, hash).await.context("cannot keep the first user")?;
         if config.jwt_secret == EXAMPLE_SECRET {
             warn!("JWT_SECRET is the one of .env.example, which everybody knows: set your own");
         }
@@ -81,11 +78,7 @@ impl Auth {
             validation,
             dummy_hash: hash.to_owned(),
         };
-        Ok(Self {
-            store,
-            keys: Arc::new(keys),
-            passwords: Passwords::start()?,
-        })
+        Ok(Self { store, keys: Arc::new(keys), passwords: Passwords::start()? })
     }
 
     /// Returns a token if the password is right. Neither the answer nor the time that it takes shows whether the user is
@@ -99,11 +92,7 @@ impl Auth {
             return Err(Error::Unauthorized("wrong username or password"));
         }
         let now = get_current_timestamp();
-        Ok(self.token(&Claims {
-            sub: username.to_owned(),
-            iat: now,
-            exp: now + TOKEN_LIFETIME,
-        })?)
+        Ok(self.token(&Claims { sub: username.to_owned(), iat: now, exp: now + TOKEN_LIFETIME })?)
     }
 
     fn token(&self, claims: &Claims) -> Result<String> {
@@ -112,9 +101,7 @@ impl Auth {
     }
 
     fn claims(&self, token: &str) -> Option<Claims> {
-        decode(token, &self.keys.decoding, &self.keys.validation)
-            .ok()
-            .map(|token| token.claims)
+        decode(token, &self.keys.decoding, &self.keys.validation).ok().map(|token| token.claims)
     }
 }
 
@@ -125,20 +112,13 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let header = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let (scheme, token) = header
-            .and_then(|value| value.split_once(' '))
-            .unwrap_or_default();
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, token) = header.and_then(|value| value.split_once(' ')).unwrap_or_default();
         let claims = if scheme.eq_ignore_ascii_case("bearer") {
             Auth::from_ref(state).claims(token.trim())
         } else {
             None
         };
-        claims.ok_or(Error::Unauthorized(
-            "a valid token is needed, POST /login gives one",
-        ))
+        claims.ok_or(Error::Unauthorized("a valid token is needed, POST /login gives one"))
     }
 }

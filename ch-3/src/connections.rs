@@ -57,14 +57,11 @@ async fn serve_at_most(
     shutdown: &CancellationToken,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_LIMIT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_LIMIT);
     let places = Arc::new(Semaphore::new(limit));
     let open = GracefulShutdown::new();
-    while let Some((stream, client, place)) = shutdown
-        .run_until_cancelled(accept(&listener, &places))
-        .await
+    while let Some((stream, client, place)) =
+        shutdown.run_until_cancelled(accept(&listener, &places)).await
     {
         let app = app.clone();
         let service = service_fn(move |mut request: Request<_>| {
@@ -72,9 +69,7 @@ async fn serve_at_most(
             app.clone().oneshot(request.map(Body::new))
         });
         let mut stream = Box::pin(TimeoutStream::new(stream));
-        stream
-            .as_mut()
-            .set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+        stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -151,10 +146,7 @@ mod tests {
             let mut waits = ask(server, "/gone").await;
             let mut answer = String::new();
             let read = waits.read_to_string(&mut answer);
-            timeout(3 * WRITE_TIMEOUT, read)
-                .await
-                .expect("the place is still taken")
-                .unwrap();
+            timeout(3 * WRITE_TIMEOUT, read).await.expect("the place is still taken").unwrap();
             assert!(answer.ends_with("\r\n\r\ntrue"), "{answer}");
             drop((not_read, stop));
         };

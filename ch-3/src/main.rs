@@ -80,19 +80,13 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()> {
-    let Some(store) = shutdown
-        .run_until_cancelled(StatsStore::open(&config.store, "stream"))
-        .await
+    let Some(store) = shutdown.run_until_cancelled(StatsStore::open(&config.store, "stream")).await
     else {
         return Ok(());
     };
     let store = store?;
     let auth = Auth::open(&config.auth, store.clone()).await?;
-    let ops = Ops {
-        shutdown: shutdown.clone(),
-        log_limit: Arc::default(),
-        store: store.clone(),
-    };
+    let ops = Ops { shutdown: shutdown.clone(), log_limit: Arc::default(), store: store.clone() };
     let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = wikimedia::Counters::default();

@@ -28,10 +28,7 @@ pub struct Ops {
 /// `{"ready":true}`. It answers 503 with the reason while something that the role needs does not answer, and after a
 /// shutdown has begun.
 pub fn routes(ops: Ops) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/ready", get(ready))
-        .with_state(ops)
+    Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
 async fn status() -> Json<Value> {
@@ -68,11 +65,7 @@ mod tests {
     use super::*;
 
     fn ops(store: StatsStore) -> Ops {
-        Ops {
-            shutdown: CancellationToken::new(),
-            log_limit: Arc::default(),
-            store,
-        }
+        Ops { shutdown: CancellationToken::new(), log_limit: Arc::default(), store }
     }
 
     async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {

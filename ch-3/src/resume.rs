@@ -52,10 +52,7 @@ impl FromStr for Resume {
     /// Accepts what `Display` writes, or an `id:` of the stream.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if usable(text) {
-            return Ok(Self {
-                last_event_id: Some(text.into()),
-                seen: Vec::new(),
-            });
+            return Ok(Self { last_event_id: Some(text.into()), seen: Vec::new() });
         }
         serde_json::from_str(text).map_err(|_| {
             "neither an id of the stream ([{\"topic\": …}]) nor what an earlier run printed"
@@ -121,10 +118,7 @@ impl Place {
 
     fn move_on(&mut self, event_id: &str, id: Option<Arc<str>>) {
         let time = timestamp(event_id);
-        let Resume {
-            last_event_id,
-            seen,
-        } = &mut self.resume;
+        let Resume { last_event_id, seen } = &mut self.resume;
         // An event that is older than the newest one does not become the place: the stream would send again all that
         // has been read since its time.
         if time > self.newest || time.is_none() || seen.len() >= SEEN_LIMIT {

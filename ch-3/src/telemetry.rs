@@ -42,7 +42,5 @@ pub fn init(config: &Config) {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(config.rust_log.clone()))
-        .init();
+    tracing_subscriber::registry().with(lines.with_filter(config.rust_log.clone())).init();
 }

@@ -28,10 +28,11 @@ use crate::store::StatsStore;
 
 pub fn routes(store: StatsStore, auth: Auth) -> Router {
     let limit = Arc::new(LoginLimit::new());
-    Router::new()
-        .route("/login", post(login))
-        .route("/stats", get(stats))
-        .with_state(Api { store, auth, limit })
+    Router::new().route("/login", post(login)).route("/stats", get(stats)).with_state(Api {
+        store,
+        auth,
+        limit,
+    })
 }
 
 #[derive(Clone)]
@@ -54,16 +55,9 @@ async fn login(
 ) -> Result<Json<Value>, Error> {
     let malformed = || Error::BadRequest(r#"expected {"username":"…","password":"…"}"#);
     let login: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| malformed())?;
-    let text = |name| {
-        login
-            .get(name)
-            .and_then(Value::as_str)
-            .ok_or_else(malformed)
-    };
+    let text = |name| login.get(name).and_then(Value::as_str).ok_or_else(malformed);
     let (username, password) = (text("username")?, text("password")?);
-    api.limit
-        .check(client.ip())
-        .map_err(Error::TooManyRequests)?;
+    api.limit.check(client.ip()).map_err(Error::TooManyRequests)?;
     let token = api.auth.login(username, password).await?;
     Ok(Json(json!({ "token": token })))
 }

@@ -25,10 +25,7 @@ pub struct LoginLimit {
 impl LoginLimit {
     pub fn new() -> Self {
         let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(BURST);
-        Self {
-            buckets: RateLimiter::keyed(quota),
-            clock: DefaultClock::default(),
-        }
+        Self { buckets: RateLimiter::keyed(quota), clock: DefaultClock::default() }
     }
 
     /// # Errors
@@ -58,9 +55,7 @@ mod tests {
     fn each_client_has_its_own_bucket() {
         let limit = LoginLimit::new();
         let client = "192.0.2.1".parse().unwrap();
-        let refused = (0..=BURST.get())
-            .find_map(|_| limit.check(client).err())
-            .unwrap();
+        let refused = (0..=BURST.get()).find_map(|_| limit.check(client).err()).unwrap();
         assert!(refused <= Duration::from_secs(1));
         limit.check("192.0.2.2".parse().unwrap()).unwrap();
         assert!(limit.check("::ffff:192.0.2.1".parse().unwrap()).is_err());
@@ -70,9 +65,7 @@ mod tests {
     fn addresses_of_one_ipv6_network_share_a_bucket() {
         let limit = LoginLimit::new();
         for number in 0..BURST.get() {
-            limit
-                .check(format!("2001:db8::{number:x}").parse().unwrap())
-                .unwrap();
+            limit.check(format!("2001:db8::{number:x}").parse().unwrap()).unwrap();
         }
         assert!(limit.check("2001:db8::ffff".parse().unwrap()).is_err());
         limit.check("2001:db8:0:1::1".parse().unwrap()).unwrap();
@@ -82,9 +75,7 @@ mod tests {
     fn full_buckets_are_thrown_away() {
         let limit = LoginLimit::new();
         for number in 0..3 * BUCKETS as u32 {
-            limit
-                .check(std::net::Ipv4Addr::from_bits(number).into())
-                .unwrap();
+            limit.check(std::net::Ipv4Addr::from_bits(number).into()).unwrap();
         }
         assert!(limit.buckets.len() <= 3 * BUCKETS);
     }

@@ -116,13 +116,9 @@ mod tests {
                 distinct_users: 2,
                 bots: 2,
                 non_bots: 3,
-                by_domain: [
-                    ("en.wikipedia.org", 2),
-                    ("unknown", 2),
-                    ("www.wikidata.org", 1),
-                ]
-                .map(|(domain, count)| (domain.to_owned(), count))
-                .into(),
+                by_domain: [("en.wikipedia.org", 2), ("unknown", 2), ("www.wikidata.org", 1)]
+                    .map(|(domain, count)| (domain.to_owned(), count))
+                    .into(),
             };
             assert_eq!(totals.snapshot(), expected, "slices of {size}");
             assert_eq!(totals.by_user["Alice"], 2);

@@ -47,9 +47,9 @@ impl StatsStore {
     pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         match config.storage {
             Storage::Memory => Ok(Self::Memory(Arc::default())),
-            Storage::Cassandra => Ok(Self::Cassandra(Arc::new(
-                CassandraStats::open(config, source).await?,
-            ))),
+            Storage::Cassandra => {
+                Ok(Self::Cassandra(Arc::new(CassandraStats::open(config, source).await?)))
+            }
         }
     }
 
@@ -133,10 +133,7 @@ fn fail(left: &AtomicU32) -> Result<()> {
 #[cfg(test)]
 impl StatsStore {
     pub fn failing(loads: u32, writes: u32) -> Self {
-        let failures = Failures {
-            loads: loads.into(),
-            writes: writes.into(),
-        };
+        let failures = Failures { loads: loads.into(), writes: writes.into() };
         Self::Failing(Arc::default(), Arc::new(failures))
     }
 }

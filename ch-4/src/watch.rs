@@ -34,18 +34,12 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
     let mut stdout = tokio::io::stdout();
     while let Some(slice) = slices.next().await {
         let lines: String = slice.iter().map(|(event, _)| line(event)).collect();
-        match shutdown
-            .run_until_cancelled(write(&mut stdout, &lines))
-            .await
-        {
+        match shutdown.run_until_cancelled(write(&mut stdout, &lines)).await {
             Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Some(written) => written.context("cannot write to stdout")?,
             None => break,
         }
-        resume = slice
-            .into_iter()
-            .last()
-            .map_or(resume, |(_, resume)| resume);
+        resume = slice.into_iter().last().map_or(resume, |(_, resume)| resume);
     }
     report(&counters, &resume);
     Ok(())

@@ -33,10 +33,11 @@ const DEFAULT_TOP: usize = 100;
 
 pub fn routes(store: StatsStore, auth: Auth) -> Router {
     let limit = Arc::new(LoginLimit::new());
-    Router::new()
-        .route("/login", post(login))
-        .route("/stats", get(stats))
-        .with_state(Api { store, auth, limit })
+    Router::new().route("/login", post(login)).route("/stats", get(stats)).with_state(Api {
+        store,
+        auth,
+        limit,
+    })
 }
 
 #[derive(Clone)]
@@ -59,16 +60,9 @@ async fn login(
 ) -> Result<Json<Value>, Error> {
     let malformed = || Error::BadRequest(r#"expected {"username":"…","password":"…"}"#);
     let login: Map<String, Value> = serde_json::from_slice(&body).map_err(|_| malformed())?;
-    let text = |name| {
-        login
-            .get(name)
-            .and_then(Value::as_str)
-            .ok_or_else(malformed)
-    };
+    let text = |name| login.get(name).and_then(Value::as_str).ok_or_else(malformed);
     let (username, password) = (text("username")?, text("password")?);
-    api.limit
-        .check(client.ip())
-        .map_err(Error::TooManyRequests)?;
+    api.limit.check(client.ip()).map_err(Error::TooManyRequests)?;
     let token = api.auth.login(username, password).await?;
     Ok(Json(json!({ "token": token })))
 }
@@ -84,9 +78,7 @@ async fn stats(
 
 /// The value of `top` in the query.
 fn top(query: &str) -> Result<usize, Error> {
-    let mut pairs = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let Some((_, number)) = pairs.find(|(name, _)| *name == "top") else {
         return Ok(DEFAULT_TOP);
     };

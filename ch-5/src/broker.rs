@@ -83,11 +83,7 @@ mod tests {
     #[test]
     fn promises_win_over_the_properties_and_these_over_the_rest() {
         let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
-        let further = [
-            ("acks", "0"),
-            ("linger.ms", "7"),
-            ("bootstrap.servers", "x:1"),
-        ];
+        let further = [("acks", "0"), ("linger.ms", "7"), ("bootstrap.servers", "x:1")];
         config.redpanda_properties.0 = further.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
         let settings = settings(&config, &[("linger.ms", "1")], &[("acks", "all")]);
         let got = ["acks", "linger.ms", "bootstrap.servers"].map(|name| settings.get(name));

@@ -64,9 +64,7 @@ pub async fn run(
     let consumer = group::consumer(&config, &group::id(&config))?;
     consumer.subscribe(&[topic]).context("cannot subscribe")?;
     let group = consumer.context();
-    let messages = consumer
-        .stream()
-        .filter_map(|message| ready(group.received(message)));
+    let messages = consumer.stream().filter_map(|message| ready(group.received(message)));
     let written = |partition, next_offset: i64| {
         // This takes the offset of a message, and commits the next one.
         if let Err(error) = consumer.store_offset(topic, partition, next_offset - 1) {
@@ -83,10 +81,7 @@ pub async fn run(
         "reading ended"
     );
     // It commits, leaves the group, and throws away what it has fetched: all of that blocks.
-    if timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(consumer)))
-        .await
-        .is_err()
-    {
+    if timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(consumer))).await.is_err() {
         warn!("the group was not left in time; its others wait until this member is missed");
     }
     result
@@ -143,10 +138,9 @@ async fn consume(
                 continue;
             }
             counters.messages.add();
-            let share = shares.entry(message.partition).or_insert_with(|| Share {
-                first_offset: message.offset,
-                ..Share::default()
-            });
+            let share = shares
+                .entry(message.partition)
+                .or_insert_with(|| Share { first_offset: message.offset, ..Share::default() });
             share.next_offset = message.offset + 1;
             match message.event {
                 Ok(event) => share.events.push(event),
@@ -166,10 +160,7 @@ async fn consume(
                 };
                 let events = doubles(position, share.first_offset);
                 if events > 0 {
-                    warn!(
-                        partition,
-                        events, "written and not committed, so counted again"
-                    );
+                    warn!(partition, events, "written and not committed, so counted again");
                 }
             }
             let record = || store.record(partition, &share.events, share.next_offset);
@@ -210,10 +201,7 @@ mod tests {
             generation,
             partition,
             offset,
-            event: Ok(Event {
-                domain,
-                ..Event::default()
-            }),
+            event: Ok(Event { domain, ..Event::default() }),
         })
     }
 
@@ -296,10 +284,7 @@ mod tests {
         let slices = [
             (1, vec![message(1, 0, 0), message(1, 1, 0)]),
             (1, vec![message(1, 0, 1), message(1, 1, 1)]),
-            (
-                2,
-                vec![message(1, 1, 2), message(2, 1, 1), message(2, 2, 0)],
-            ),
+            (2, vec![message(1, 1, 2), message(2, 1, 1), message(2, 2, 0)]),
             (2, vec![message(2, 1, 2), message(2, 2, 1)]),
             (2, vec![message(2, 1, 3)]),
         ];

@@ -88,9 +88,8 @@ pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<R
             ("allow.auto.create.topics", "true"),
         ],
     );
-    let consumer: BaseConsumer<Log> = settings
-        .create_with_context(Log::default())
-        .map_err(broker::unusable)?;
+    let consumer: BaseConsumer<Log> =
+        settings.create_with_context(Log::default()).map_err(broker::unusable)?;
     let (topic, key) = (cursor_topic.clone(), config.broker.wikipedia_topic.clone());
     let reading = spawn_blocking(move || {
         let value = newest(&consumer, &topic, &key, deadline);

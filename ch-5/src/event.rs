@@ -41,10 +41,7 @@ impl Event {
     /// It is something else, or a name in it is too long.
     pub fn decode(payload: &[u8]) -> Result<Self> {
         // serde would take an array of six for the fields of an event.
-        ensure!(
-            payload.trim_ascii_start().first() == Some(&b'{'),
-            "no JSON object"
-        );
+        ensure!(payload.trim_ascii_start().first() == Some(&b'{'), "no JSON object");
         let mut event: Self = serde_json::from_slice(payload)?;
         for name in [&mut event.domain, &mut event.user] {
             let length = name.as_deref().map_or(0, str::len);
@@ -94,10 +91,7 @@ mod tests {
     fn unknown_fields_are_passed_over_and_absent_or_empty_ones_are_none() {
         let event =
             Event::decode(br#" {"new":{"bot":[]},"bot":true,"user":"","id":null} "#).unwrap();
-        let expected = Event {
-            bot: true,
-            ..Event::default()
-        };
+        let expected = Event { bot: true, ..Event::default() };
         assert_eq!(event, expected);
     }
 

@@ -26,10 +26,7 @@ pub fn run(config: &config::Healthcheck) -> Result<()> {
     let address = reachable(config.http_addr);
     let status =
         status_line(address, TIMEOUT).with_context(|| format!("{address} does not answer"))?;
-    ensure!(
-        status.split(' ').nth(1) == Some("200"),
-        "{address} answered {status:?}"
-    );
+    ensure!(status.split(' ').nth(1) == Some("200"), "{address} answered {status:?}");
     Ok(())
 }
 
@@ -37,10 +34,7 @@ fn status_line(address: SocketAddr, timeout: Duration) -> Result<String> {
     let deadline = Instant::now() + timeout;
     let mut connection = TcpStream::connect_timeout(&address, timeout)?;
     connection.set_write_timeout(Some(timeout))?;
-    write!(
-        connection,
-        "GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(connection, "GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut head = [0; 64];
     let mut length = 0;
     while length < head.len() && !head[..length].contains(&b'\r') {
@@ -52,10 +46,7 @@ fn status_line(address: SocketAddr, timeout: Duration) -> Result<String> {
             read => length += read,
         }
     }
-    let line = head[..length]
-        .split(|&byte| byte == b'\r')
-        .next()
-        .unwrap_or_default();
+    let line = head[..length].split(|&byte| byte == b'\r').next().unwrap_or_default();
     Ok(String::from_utf8_lossy(line).into_owned())
 }
 
@@ -116,17 +107,8 @@ mod tests {
 
     #[test]
     fn unspecified_address_is_asked_on_loopback() {
-        assert_eq!(
-            reachable("0.0.0.0:7000".parse().unwrap()).to_string(),
-            "127.0.0.1:7000"
-        );
-        assert_eq!(
-            reachable("[::]:7000".parse().unwrap()).to_string(),
-            "[::1]:7000"
-        );
-        assert_eq!(
-            reachable("10.0.0.1:80".parse().unwrap()).to_string(),
-            "10.0.0.1:80"
-        );
+        assert_eq!(reachable("0.0.0.0:7000".parse().unwrap()).to_string(), "127.0.0.1:7000");
+        assert_eq!(reachable("[::]:7000".parse().unwrap()).to_string(), "[::1]:7000");
+        assert_eq!(reachable("10.0.0.1:80".parse().unwrap()).to_string(), "10.0.0.1:80");
     }
 }

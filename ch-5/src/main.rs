@@ -89,22 +89,14 @@ fn main() -> ExitCode {
 }
 
 async fn produce(config: config::Producer, shutdown: CancellationToken) -> Result<()> {
-    let cursor = Topic {
-        name: config.cursor_topic(),
-        partitions: 1,
-        compacted: true,
-    };
+    let cursor = Topic { name: config.cursor_topic(), partitions: 1, compacted: true };
     let topics = [events_topic(&config.broker), cursor];
     let opened = Broker::open(&config.broker, &topics);
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let ops = Ops {
-        shutdown: shutdown.clone(),
-        log_limit: Arc::default(),
-        store: None,
-        broker: broker?,
-    };
+    let ops =
+        Ops { shutdown: shutdown.clone(), log_limit: Arc::default(), store: None, broker: broker? };
     let routes = ops::routes(ops);
     let http_addr = config.http_addr;
     let counters = producer::Counters::default();
@@ -114,10 +106,7 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
 
 async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Result<()> {
     let topics = [events_topic(&config.broker)];
-    let source = format!(
-        "{}/{}",
-        config.consumer_group, config.broker.wikipedia_topic
-    );
+    let source = format!("{}/{}", config.consumer_group, config.broker.wikipedia_topic);
     let opened = async {
         let broker = Broker::open(&config.broker, &topics).await?;
         let store = StatsStore::open(&config.store, &source).await?;

@@ -30,10 +30,7 @@ pub struct Ops {
 /// `{"ready":true}`. It answers 503 with the reason while something that the role needs does not answer, and after a
 /// shutdown has begun.
 pub fn routes(ops: Ops) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/ready", get(ready))
-        .with_state(ops)
+    Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
 async fn status() -> Json<Value> {
@@ -112,10 +109,7 @@ mod tests {
     async fn ready_says_why_it_is_not() {
         let cluster = MockCluster::new(1).unwrap();
         let servers = cluster.bootstrap_servers();
-        let failing = ops(
-            StatsStore::Failing(Arc::default(), Arc::default()),
-            &servers,
-        );
+        let failing = ops(StatsStore::Failing(Arc::default(), Arc::default()), &servers);
         assert_eq!(reason(&failing).await, "the store does not answer");
         let ready = ops(StatsStore::Memory(Arc::default()), &servers);
         let got = answer(routes(ready.clone()), "/ready").await;

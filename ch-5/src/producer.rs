@@ -252,10 +252,7 @@ impl<'a> Writer<'a> {
         for (record, reason) in self.send(alone, refused).await? {
             self.counters.refused.add();
             let id = record.id.as_deref().unwrap_or("-");
-            error!(
-                id,
-                "the broker does not take the event, passed over: {reason}"
-            );
+            error!(id, "the broker does not take the event, passed over: {reason}");
         }
         Ok(())
     }
@@ -317,19 +314,12 @@ impl<'a> Writer<'a> {
     fn message<'m>(&'m self, record: &'m Record) -> FutureRecord<'m, str, [u8]> {
         let mut headers = OwnedHeaders::new_with_capacity(2);
         if let Some(id) = &record.id {
-            headers = headers.insert(Header {
-                key: "id",
-                value: Some(id),
-            });
+            headers = headers.insert(Header { key: "id", value: Some(id) });
         }
-        let headers = headers.insert(Header {
-            key: "content-type",
-            value: Some(event::CONTENT_TYPE),
-        });
+        let headers =
+            headers.insert(Header { key: "content-type", value: Some(event::CONTENT_TYPE) });
         let topic = &self.config.broker.wikipedia_topic;
-        let mut message = FutureRecord::to(topic)
-            .payload(&record.payload[..])
-            .headers(headers);
+        let mut message = FutureRecord::to(topic).payload(&record.payload[..]).headers(headers);
         // One user's events share a partition, so that users add up over partitions. Without a user any will do.
         message.key = record.user.as_deref();
         message

@@ -50,8 +50,7 @@ impl Snapshot {
             }
         }
         sum.by_user = by_user.into_iter().collect();
-        sum.by_user
-            .sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
+        sum.by_user.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
         sum.by_user.truncate(top);
         sum
     }
@@ -157,9 +156,7 @@ impl Top {
 
     fn users(&self) -> Vec<(String, u64)> {
         let users = self.0.iter();
-        users
-            .map(|(count, user)| (user.to_string(), count.0))
-            .collect()
+        users.map(|(count, user)| (user.to_string(), count.0)).collect()
     }
 }
 
@@ -195,13 +192,9 @@ mod tests {
                 distinct_users: 2,
                 bots: 2,
                 non_bots: 3,
-                by_domain: [
-                    ("en.wikipedia.org", 2),
-                    ("unknown", 2),
-                    ("www.wikidata.org", 1),
-                ]
-                .map(|(domain, count)| (domain.to_owned(), count))
-                .into(),
+                by_domain: [("en.wikipedia.org", 2), ("unknown", 2), ("www.wikidata.org", 1)]
+                    .map(|(domain, count)| (domain.to_owned(), count))
+                    .into(),
                 by_user: vec![("Alice".to_owned(), 2), ("Bob".to_owned(), 2)],
             };
             assert_eq!(totals.snapshot(), expected, "slices of {size}");
@@ -219,9 +212,8 @@ mod tests {
             let events: Vec<Event> = users.map(|user| event(None, Some(&user), false)).collect();
             totals.add(&Delta::of(&events));
             let all = totals.by_user.iter();
-            let mut expected: Vec<_> = all
-                .map(|(user, count)| (user.to_string(), *count))
-                .collect();
+            let mut expected: Vec<_> =
+                all.map(|(user, count)| (user.to_string(), *count)).collect();
             expected.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then(a.cmp(b)));
             expected.truncate(TOP_LIMIT);
             assert_eq!(totals.top.users(), expected, "round {round}");

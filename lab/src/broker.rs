@@ -75,10 +75,7 @@ pub struct Counted {
 impl Broker {
     /// One that runs already. Whether it does shows with the first question.
     pub fn at(address: impl Into<String>) -> Self {
-        Self {
-            address: address.into(),
-            embedded: None,
-        }
+        Self { address: address.into(), embedded: None }
     }
 
     /// One of our own, in memory, which ends when this is dropped. It has no admin API, the first member of a group waits
@@ -166,18 +163,14 @@ impl Broker {
         }
         let answer = self.run("produce", &[topic], &lines).await?;
         let answer: Value = serde_json::from_str(answer.first().map_or("", String::as_str))?;
-        answer["acknowledged"]
-            .as_u64()
-            .context("lab-broker produce")
+        answer["acknowledged"].as_u64().context("lab-broker produce")
     }
 
     /// All that is in the topic now, each partition in its order.
     pub async fn consume(&self, topic: &str) -> Result<Vec<Record>> {
         let lines = self.run("consume", &[topic], b"").await?;
         let records = lines.iter().map(|line| serde_json::from_str(line));
-        records
-            .collect::<Result<_, _>>()
-            .context("lab-broker consume")
+        records.collect::<Result<_, _>>().context("lab-broker consume")
     }
 
     /// Reads all of the topic and looks at nothing: what librdkafka itself can do here.
@@ -226,10 +219,7 @@ impl Embedded {
         });
         let answer: Value = serde_json::from_str(&answer.await.context("the embedded broker")?)?;
         let reason = &answer["reason"];
-        ensure!(
-            reason.is_null(),
-            "the embedded broker does not create topic {name}: {reason}"
-        );
+        ensure!(reason.is_null(), "the embedded broker does not create topic {name}: {reason}");
         Ok(())
     }
 }

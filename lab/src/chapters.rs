@@ -9,10 +9,7 @@ use anyhow::bail;
 
 /// The workspace's folder. Lab is always built inside the workspace that it serves.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// Cargo's target folder, absolute.
@@ -26,15 +23,7 @@ pub fn target() -> PathBuf {
 pub fn all() -> Result<Vec<u8>> {
     let mut numbers: Vec<u8> = std::fs::read_dir(root())
         .context("cannot list the workspace")?
-        .filter_map(|entry| {
-            entry
-                .ok()?
-                .file_name()
-                .to_str()?
-                .strip_prefix("ch-")?
-                .parse()
-                .ok()
-        })
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("ch-")?.parse().ok())
         .filter(|number| folder(*number).join("Cargo.toml").is_file())
         .collect();
     numbers.sort_unstable();

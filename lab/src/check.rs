@@ -155,9 +155,7 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
     let subject = if options.faults {
         subject.with_node(Node::start().await?).await?
     } else if subject.is_split() && subject.has_program() {
-        subject
-            .with_broker(brokers::choose(options.broker.as_deref()).await?)
-            .await?
+        subject.with_broker(brokers::choose(options.broker.as_deref()).await?).await?
     } else {
         subject
     };
@@ -173,11 +171,7 @@ async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &S
     }
     for (suite, check) in checks {
         report.begin(*suite, check);
-        report.add(
-            *suite,
-            check,
-            runner::run(check, subject, options.quick).await,
-        );
+        report.add(*suite, check, runner::run(check, subject, options.quick).await);
     }
     report
 }
@@ -189,30 +183,19 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
         bail!("--faults is for chapter {SPLIT} and later, which have a broker");
     }
     if options.chapter == 0
-        || options
-            .suite
-            .is_some_and(|suite| suite == 0 || usize::from(suite) > last)
+        || options.suite.is_some_and(|suite| suite == 0 || usize::from(suite) > last)
     {
         bail!("there are suites 1 to {last}");
     }
-    let only: Vec<String> = options
-        .only
-        .iter()
-        .map(|name| name.to_lowercase())
-        .collect();
+    let only: Vec<String> = options.only.iter().map(|name| name.to_lowercase()).collect();
     let wanted = |suite: u8, check: &Check| {
         // An image has to be a good one in whichever chapter it is given.
         let promised =
             suite <= options.chapter || (options.image.is_some() && check.needs == Needs::Image);
         options.suite.map_or(promised, |only| only == suite)
             && (!options.smoke || check.smoke || check.needs == Needs::Image)
-            && check
-                .changed_in
-                .is_none_or(|(chapter, _)| options.chapter < chapter)
-            && (only.is_empty()
-                || only
-                    .iter()
-                    .any(|part| check.name.to_lowercase().contains(part)))
+            && check.changed_in.is_none_or(|(chapter, _)| options.chapter < chapter)
+            && (only.is_empty() || only.iter().any(|part| check.name.to_lowercase().contains(part)))
     };
     let suites: Vec<(u8, &[&'static [Check]])> = if options.faults {
         vec![(SPLIT, suites::FAULTS)]
@@ -221,20 +204,11 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
     };
     let checks: Vec<(u8, &'static Check)> = suites
         .into_iter()
-        .flat_map(|(suite, lists)| {
-            lists
-                .iter()
-                .copied()
-                .flatten()
-                .map(move |check| (suite, check))
-        })
+        .flat_map(|(suite, lists)| lists.iter().copied().flatten().map(move |check| (suite, check)))
         .filter(|(suite, check)| wanted(*suite, check))
         .collect();
     if checks.is_empty() {
-        bail!(
-            "no check has such a name; `cargo lab check {} --list` shows them",
-            options.chapter
-        );
+        bail!("no check has such a name; `cargo lab check {} --list` shows them", options.chapter);
     }
     Ok(checks)
 }

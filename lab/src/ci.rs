@@ -123,15 +123,7 @@ fn select<'a>(
 async fn execute(script: &str, chapter: u8) -> Result<Outcome> {
     let begun = Instant::now();
     let status = Command::new("bash")
-        .args([
-            "--noprofile",
-            "--norc",
-            "-e",
-            "-o",
-            "pipefail",
-            "-c",
-            script,
-        ])
+        .args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script])
         .current_dir(chapters::root())
         .env("CHAPTER", chapter.to_string())
         .env("PATH", need::path())
@@ -187,19 +179,14 @@ mod tests {
         let text = "permissions: {}\njobs:\n  checks:\n    steps:\n      - name: Format\n        run: true\n";
         let workflow = Workflow::parse(text).unwrap();
         let error = select(STEPS, &workflow, &["clippy".to_owned()]).unwrap_err();
-        assert!(
-            error.to_string().contains("has no step `Clippy`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("has no step `Clippy`"), "{error}");
     }
 
     #[tokio::test]
     async fn step_fails_where_the_first_part_of_a_pipe_does() {
-        for (script, passes) in [
-            ("[ \"$CHAPTER\" = 3 ]", true),
-            ("false | true", false),
-            ("false\ntrue", false),
-        ] {
+        for (script, passes) in
+            [("[ \"$CHAPTER\" = 3 ]", true), ("false | true", false), ("false\ntrue", false)]
+        {
             let outcome = execute(script, 3).await.unwrap();
             assert_eq!(matches!(outcome, Outcome::Passed(_)), passes, "{script}");
         }

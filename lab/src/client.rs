@@ -50,11 +50,7 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .build_http();
         let base = base.into().trim_end_matches('/').to_owned();
-        Self {
-            inner,
-            base,
-            deadline: Duration::from_secs(30),
-        }
+        Self { inner, base, deadline: Duration::from_secs(30) }
     }
 
     #[must_use]
@@ -78,23 +74,12 @@ impl Client {
     }
 
     pub async fn get_with_token(&self, path: &str, token: &str) -> Result<Response> {
-        self.send(
-            "GET",
-            path,
-            &[("authorization", &format!("Bearer {token}"))],
-            Bytes::new(),
-        )
-        .await
+        self.send("GET", path, &[("authorization", &format!("Bearer {token}"))], Bytes::new()).await
     }
 
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Response> {
-        self.send(
-            "POST",
-            path,
-            &[("content-type", "application/json")],
-            body.to_string().into(),
-        )
-        .await
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string().into())
+            .await
     }
 
     pub async fn send(
@@ -104,33 +89,21 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Response> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Full::new(body))
-            .context("not a valid request")?;
+        let request = request.body(Full::new(body)).context("not a valid request")?;
         let answer = async {
             let (head, body) = self.inner.request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            anyhow::Ok(Response {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
+            anyhow::Ok(Response { status: head.status, headers: head.headers, body })
         };
         let what = || format!("{method} {path}");
         tokio::time::timeout(self.deadline, answer)
             .await
             .with_context(|| {
-                format!(
-                    "no answer within {} s to {}",
-                    self.deadline.as_secs(),
-                    what()
-                )
+                format!("no answer within {} s to {}", self.deadline.as_secs(), what())
             })?
             .with_context(|| format!("no answer to {}", what()))
     }
@@ -195,10 +168,7 @@ impl Raw {
     /// Reads until the blank line after a response's head, and returns what has come by then; at the connection's
     /// end that may be less, and nothing at all. Fails at the deadline.
     pub async fn head(&mut self, deadline: Duration) -> Result<String> {
-        self.read_while(deadline, |read| {
-            !read.windows(4).any(|end| end == b"\r\n\r\n")
-        })
-        .await
+        self.read_while(deadline, |read| !read.windows(4).any(|end| end == b"\r\n\r\n")).await
     }
 
     /// Reads what comes next.
@@ -224,22 +194,13 @@ impl Raw {
         let mut read = Vec::new();
         let reading = async {
             // A reset is an end like any other: nothing more will come.
-            while more(&read)
-                && self
-                    .stream
-                    .read_buf(&mut read)
-                    .await
-                    .is_ok_and(|count| count > 0)
-            {}
+            while more(&read) && self.stream.read_buf(&mut read).await.is_ok_and(|count| count > 0)
+            {
+            }
         };
-        tokio::time::timeout(deadline, reading)
-            .await
-            .with_context(|| {
-                format!(
-                    "the connection stayed open without an answer for {} s",
-                    deadline.as_secs()
-                )
-            })?;
+        tokio::time::timeout(deadline, reading).await.with_context(|| {
+            format!("the connection stayed open without an answer for {} s", deadline.as_secs())
+        })?;
         Ok(String::from_utf8_lossy(&read).into_owned())
     }
 
@@ -269,18 +230,12 @@ impl KeepAlive {
         path: &str,
         deadline: Duration,
     ) -> Result<Response> {
-        let request = Request::get(path)
-            .header("host", authority)
-            .body(Full::new(Bytes::new()))?;
+        let request = Request::get(path).header("host", authority).body(Full::new(Bytes::new()))?;
         let answer = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            anyhow::Ok(Response {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
+            anyhow::Ok(Response { status: head.status, headers: head.headers, body })
         };
         tokio::time::timeout(deadline, answer)
             .await

@@ -74,11 +74,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         };
         let (table, holds) = budget::check(&root, &steps)?;
         terminal::print(|out| out.write_all(table.as_bytes()))?;
-        return Ok(if holds {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
+        return Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let (a, b) = match named {
         Some((from, to)) => (chapter(from)?, chapter(to)?),
@@ -104,9 +100,8 @@ fn chapter(named: &str) -> Result<Chapter> {
 
 fn step_of_the_course(from: &str, to: &str) -> Result<(u8, u8)> {
     let numbers = from.parse().ok().zip(to.parse().ok());
-    let (from, to) = numbers
-        .filter(|(from, to): &(u8, u8)| from.checked_add(1) == Some(*to))
-        .context(
+    let (from, to) =
+        numbers.filter(|(from, to): &(u8, u8)| from.checked_add(1) == Some(*to)).context(
             "only a step to the next chapter has a budget, as in `cargo lab diff 1 2 --check`",
         )?;
     Ok((chapters::pick(Some(from))?, chapters::pick(Some(to))?))
@@ -127,11 +122,7 @@ fn show(a: &Chapter, b: &Chapter, options: &Options, colour: bool) -> Result<Vec
         .collect();
     let mut out = Vec::new();
     if !options.stat {
-        let colour = if colour {
-            "--color=always"
-        } else {
-            "--color=never"
-        };
+        let colour = if colour { "--color=always" } else { "--color=never" };
         let mut git_options = vec![colour];
         git_options.extend(options.git.iter().map(String::as_str));
         for change in &shown {

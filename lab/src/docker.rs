@@ -65,18 +65,10 @@ impl Container {
         variables: impl IntoIterator<Item = &'a str>,
         folder: Option<&Path>,
     ) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = [
-            "run",
-            "--name",
-            &self.0,
-            "--network",
-            "host",
-            "--read-only",
-            "--cap-drop",
-            "ALL",
-        ]
-        .map(OsString::from)
-        .to_vec();
+        let mut arguments: Vec<OsString> =
+            ["run", "--name", &self.0, "--network", "host", "--read-only", "--cap-drop", "ALL"]
+                .map(OsString::from)
+                .to_vec();
         // By name alone: docker takes the value from its own environment, and no process list shows it.
         for variable in variables {
             arguments.extend(["--env".into(), variable.into()]);
@@ -96,10 +88,7 @@ impl Container {
     pub fn kill(&self) -> Result<()> {
         let status = self.blocking("kill", &[])?;
         if !status.success() {
-            bail!(
-                "cannot kill the container {}: docker kill has {status}",
-                self.0
-            );
+            bail!("cannot kill the container {}: docker kill has {status}", self.0);
         }
         Ok(())
     }

@@ -26,21 +26,12 @@ pub async fn run(_options: &Options) -> Result<ExitCode> {
     findings.extend(machine::look().await);
     terminal::print(|out| out.write_all(report(&findings).as_bytes()))?;
     let missing = findings.iter().any(|finding| finding.mark == Mark::Missing);
-    Ok(if missing {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn report(findings: &[Finding]) -> String {
     let mut text: String = findings.iter().map(Finding::to_string).collect();
-    let count = |mark| {
-        findings
-            .iter()
-            .filter(|finding| finding.mark == mark)
-            .count()
-    };
+    let count = |mark| findings.iter().filter(|finding| finding.mark == mark).count();
     text += &match (count(Mark::Missing), count(Mark::Attention)) {
         (0, 0) => "everything is here\n".to_owned(),
         (0, later) => {
@@ -58,12 +49,8 @@ mod tests {
     #[test]
     fn report_names_what_to_do_below_what_is_missing() {
         let good = Finding::good("git", "2.39.5", "diff");
-        let bad = Finding::missing(
-            "gcc",
-            "not found",
-            "every chapter",
-            "sudo apt-get install -y gcc",
-        );
+        let bad =
+            Finding::missing("gcc", "not found", "every chapter", "sudo apt-get install -y gcc");
         let expected = "✓ git             2.39.5 (diff)
 ✗ gcc             not found (every chapter)
                   > sudo apt-get install -y gcc

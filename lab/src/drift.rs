@@ -57,11 +57,7 @@ pub fn run(_options: &Options) -> Result<ExitCode> {
             many => writeln!(out, "{many} violations"),
         }
     })?;
-    Ok(if violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What breaks a rule in the chapters `numbers`, ascending; the file table's other columns do not matter.

@@ -41,13 +41,11 @@ fn by_proc(port: u16) -> Option<String> {
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .find(|pid| {
-            std::fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|file| {
+            std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().any(
+                |file| {
                     std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&socket))
-                })
+                },
+            )
         });
     Some(match holder {
         Some(pid) => {
@@ -65,9 +63,7 @@ fn listening_inode(table: &str, port: u16) -> Option<String> {
         let columns: Vec<&str> = line.split_ascii_whitespace().collect();
         let (_, local) = columns.get(1)?.rsplit_once(':')?;
         let listens = columns.get(3) == Some(&"0A") && u16::from_str_radix(local, 16) == Ok(port);
-        listens
-            .then(|| columns.get(9).map(|inode| (*inode).to_owned()))
-            .flatten()
+        listens.then(|| columns.get(9).map(|inode| (*inode).to_owned())).flatten()
     })
 }
 
@@ -101,20 +97,13 @@ mod tests {
     #[test]
     fn only_a_listening_socket_counts() {
         assert_eq!(listening_inode(TABLE, 9042).as_deref(), Some("16215"));
-        assert_eq!(
-            listening_inode(TABLE, 7000),
-            None,
-            "connected, not listening"
-        );
+        assert_eq!(listening_inode(TABLE, 7000), None, "connected, not listening");
         assert_eq!(listening_inode(TABLE, 9043), None);
     }
 
     #[test]
     fn lsof_fields_become_a_name() {
-        assert_eq!(
-            lsof_owner("p4711\ncjava\nf12\n").as_deref(),
-            Some("java (pid 4711)")
-        );
+        assert_eq!(lsof_owner("p4711\ncjava\nf12\n").as_deref(), Some("java (pid 4711)"));
         assert_eq!(lsof_owner(""), None);
     }
 
@@ -123,10 +112,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let named = owner(port).unwrap();
-        assert!(
-            named.contains(&format!("pid {}", std::process::id())),
-            "{named}"
-        );
+        assert!(named.contains(&format!("pid {}", std::process::id())), "{named}");
         drop(listener);
         // A program that another test is just starting holds the socket for a moment too.
         let deadline = Instant::now() + Duration::from_secs(10);

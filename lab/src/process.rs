@@ -38,11 +38,8 @@ pub async fn build(number: u8) -> Result<PathBuf> {
 /// `cargo test --workspace` has compiled nearly all of that already, and for one package alone cargo would choose other
 /// features of the dependencies, and compile them again.
 pub async fn build_package(name: &str) -> Result<PathBuf> {
-    let what: &[&str] = if cfg!(debug_assertions) {
-        &["--workspace"]
-    } else {
-        &["--release", "--package", name]
-    };
+    let what: &[&str] =
+        if cfg!(debug_assertions) { &["--workspace"] } else { &["--release", "--package", name] };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     // Not `output()`, which would take stderr too, and show nobody what cargo does for minutes.
     let cargo = Command::new(cargo)

@@ -117,10 +117,7 @@ pub fn generate(source: &Source, positions: std::ops::Range<u64>, eol: &str, out
 fn write_to_stdout(options: &Options) -> anyhow::Result<()> {
     let source = Source::open(options)?;
     let end = options.events.unwrap_or(u64::MAX).min(source.len());
-    anyhow::ensure!(
-        end < u64::MAX,
-        "--stdout needs an end: say how many with --events"
-    );
+    anyhow::ensure!(end < u64::MAX, "--stdout needs an end: say how many with --events");
     let eol = options.faults.line_end();
     let mut out = format!(":ok{eol}{eol}").into_bytes();
     let mut stdout = io::stdout().lock();

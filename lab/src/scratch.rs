@@ -11,10 +11,7 @@ use tempfile::TempDir;
 
 /// An empty folder for a program under test. In a container the program is another user, who may read it too.
 pub fn folder() -> Result<TempDir> {
-    Builder::new()
-        .prefix("lab-")
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir()
+    Builder::new().prefix("lab-").permissions(Permissions::from_mode(0o755)).tempdir()
 }
 
 /// A folder for a test.

@@ -35,10 +35,7 @@ pub struct Region {
 
 impl Region {
     pub fn new() -> Self {
-        Self {
-            terminal: Term::buffered_stdout(),
-            drawn: Vec::new(),
-        }
+        Self { terminal: Term::buffered_stdout(), drawn: Vec::new() }
     }
 
     /// Draws `lines` where the last ones stood, cut to what the terminal can show.
@@ -88,9 +85,7 @@ pub fn grouped(number: u64) -> String {
 
 /// `text` without what could steer a terminal: titles and users are written by strangers.
 pub fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

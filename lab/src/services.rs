@@ -94,11 +94,7 @@ pub struct Ready {
 pub async fn run(options: Options) -> Result<ExitCode> {
     let mut all_up = true;
     match options.action {
-        Action::Up {
-            services,
-            cassandra_port,
-            kafka_port,
-        } => {
+        Action::Up { services, cassandra_port, kafka_port } => {
             for service in or_all(services) {
                 let port = match service {
                     Service::Cassandra => cassandra_port,
@@ -126,11 +122,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             }
         }
     }
-    Ok(if all_up {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Starts `service` on `port` where it is not up, and returns when it answers.
@@ -147,20 +139,13 @@ pub async fn up(service: Service, port: u16) -> Result<Ready> {
         ),
         Some(running) => {
             if service.answers(port).await {
-                return Ok(Ready {
-                    address: address(port),
-                    started_in: None,
-                });
+                return Ok(Ready { address: address(port), started_in: None });
             }
             (running, None)
         }
         None => {
             // A process that has just died may still hold its ports; anybody else's are not waited for.
-            let patience = if process::is_left_behind(&folder) {
-                RELEASE
-            } else {
-                Duration::ZERO
-            };
+            let patience = if process::is_left_behind(&folder) { RELEASE } else { Duration::ZERO };
             if let Some((taken, owner)) = taken_port(service, port, patience).await {
                 bail!(
                     "port {} (for {}'s {}) is taken by {owner}: end that, or choose another with {}",
@@ -178,10 +163,7 @@ pub async fn up(service: Service, port: u16) -> Result<Ready> {
     };
     drop(lock);
     wait_until_it_answers(service, running, child).await?;
-    Ok(Ready {
-        address: address(port),
-        started_in: Some(begun.elapsed()),
-    })
+    Ok(Ready { address: address(port), started_in: Some(begun.elapsed()) })
 }
 
 /// A port of the service that is still taken after `patience`, and by whom.
@@ -229,11 +211,7 @@ async fn wait_until_it_answers(
     let log = process::log_file(&folder);
     let text = std::fs::read(&log).unwrap_or_default();
     let words = process::last_words(&String::from_utf8_lossy(&text));
-    bail!(
-        "{} {what}; its log, {}, says last:{words}",
-        service.name(),
-        log.display()
-    )
+    bail!("{} {what}; its log, {}, says last:{words}", service.name(), log.display())
 }
 
 /// Ends `service`, with `wipe` its data too; says what was done.
@@ -274,19 +252,8 @@ async fn status(service: Service) -> (String, bool) {
         }
         Some(Running { pid, port }) => {
             let is_up = service.answers(port).await;
-            let state = if is_up {
-                "up"
-            } else {
-                "running, but does not answer (yet)"
-            };
-            (
-                format!(
-                    "{state}, on {}, pid {pid}, in {}",
-                    address(port),
-                    folder.display()
-                ),
-                is_up,
-            )
+            let state = if is_up { "up" } else { "running, but does not answer (yet)" };
+            (format!("{state}, on {}, pid {pid}, in {}", address(port), folder.display()), is_up)
         }
     }
 }

@@ -14,11 +14,7 @@ pub fn signals() -> io::Result<impl Future<Output = &'static str>> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     // `nohup cargo lab bench …` is to outlive its terminal.
-    let mut hung_up = if hangup_is_ignored() {
-        None
-    } else {
-        Some(signal(SignalKind::hangup())?)
-    };
+    let mut hung_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(async move {
         let hung_up = async {
             match &mut hung_up {

@@ -6,13 +6,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 /// The fields of `/stats` that must be the truth's; `by_user` comes with a later chapter, and holds the first users only.
-const FIELDS: [&str; 5] = [
-    "messages",
-    "distinct_users",
-    "bots",
-    "non_bots",
-    "by_domain",
-];
+const FIELDS: [&str; 5] = ["messages", "distinct_users", "bots", "non_bots", "by_domain"];
 
 /// # Errors
 /// Names the first field that differs; of an object, the first name.

@@ -49,11 +49,7 @@ async fn start_and_show(parts: &mut Parts, options: &Options) -> Result<()> {
 async fn show(parts: &mut Parts, seconds: Option<u64>) -> Result<()> {
     let start = Instant::now();
     let limit = seconds.map(Duration::from_secs);
-    let pause = if screen::is_interactive() {
-        REDRAW
-    } else {
-        PLAIN_LINE
-    };
+    let pause = if screen::is_interactive() { REDRAW } else { PLAIN_LINE };
     let mut view = View::new(parts)?;
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -39,11 +39,7 @@ fn every_variable_has_an_example() {
 fn bad_value_is_refused_by_name() {
     for (role, variable, values) in [
         (SERVER, "HTTP_ADDR", &["", "localhost", "127.0.0.1"][..]),
-        (
-            "watch",
-            "WIKIPEDIA_STREAM_URL",
-            &["", "example.org", "ftp://example.org"],
-        ),
+        ("watch", "WIKIPEDIA_STREAM_URL", &["", "example.org", "ftp://example.org"]),
         ("watch", "USER_AGENT", &["", " ", "a\nb"]),
     ] {
         for value in values {

@@ -15,9 +15,7 @@ fn unread<'a>(stream: &[(u64, &'a str)], resume: &Resume) -> Vec<&'a str> {
     let first = stream.iter().position(|(time, _)| *time >= from).unwrap();
     let mut place = Place::new(resume.clone());
     let rest = stream[first..].iter();
-    rest.filter(|(time, id)| place.advance(&at(*time), Some(id)))
-        .map(|(_, id)| *id)
-        .collect()
+    rest.filter(|(time, id)| place.advance(&at(*time), Some(id))).map(|(_, id)| *id).collect()
 }
 
 #[test]
@@ -74,10 +72,7 @@ fn window_and_resume_are_bounded() {
 #[test]
 fn timestamp_is_the_newest_of_the_topics() {
     assert_eq!(timestamp(&at(1_532_031_066_001)), Some(1_532_031_066_001));
-    assert_eq!(
-        timestamp(r#"[{"timestamp":7},{"timestamp":9},{"offset":-1}]"#),
-        Some(9)
-    );
+    assert_eq!(timestamp(r#"[{"timestamp":7},{"timestamp":9},{"offset":-1}]"#), Some(9));
     assert_eq!(timestamp("no id of theirs"), None);
 }
 
@@ -85,13 +80,7 @@ fn timestamp_is_the_newest_of_the_topics() {
 fn hostile_id_does_not_become_the_place() {
     let mut place = Place::new(at(3).parse().unwrap());
     let long = format!("[\"{}\"]", "x".repeat(EVENT_ID_LIMIT));
-    for id in [
-        "bogus",
-        "[4]'; echo",
-        "[\"\u{9b}\"]",
-        "{\"timestamp\":9}",
-        &long,
-    ] {
+    for id in ["bogus", "[4]'; echo", "[\"\u{9b}\"]", "{\"timestamp\":9}", &long] {
         place.advance(id, None);
         assert_eq!(place.resume().last_event_id, Some(at(3).into()), "{id}");
     }

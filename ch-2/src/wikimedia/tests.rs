@@ -28,24 +28,14 @@ struct Script {
 }
 
 async fn answer(State(script): State<Script>, headers: HeaderMap) -> Answer {
-    let id = headers
-        .get("last-event-id")
-        .map(|id| id.to_str().unwrap().to_owned());
+    let id = headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned());
     script.asked.lock().unwrap().push(id);
     let mut answers = script.answers.lock().unwrap();
-    if answers.is_empty() {
-        StatusCode::GONE.into_response()
-    } else {
-        answers.remove(0)
-    }
+    if answers.is_empty() { StatusCode::GONE.into_response() } else { answers.remove(0) }
 }
 
 fn sse(body: impl Into<Body>) -> Answer {
-    (
-        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
-        body.into(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], body.into()).into_response()
 }
 
 fn frame(milliseconds: u64, id: &str) -> String {
@@ -60,18 +50,14 @@ async fn read(answers: Vec<Answer>, count: usize) -> (Vec<String>, Counters, Vec
     *script.answers.lock().unwrap() = answers;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let routes = Router::new()
-        .route("/", get(answer))
-        .with_state(script.clone());
+    let routes = Router::new().route("/", get(answer)).with_state(script.clone());
     let server = tokio::spawn(async { axum::serve(listener, routes).await });
     let config = config::Stream {
         wikipedia_stream_url: url.parse().unwrap(),
         user_agent: HeaderValue::from_static("test/1.0 (test@example.org)"),
     };
     let counters = Counters::default();
-    let events = events(&config, Resume::default(), counters.clone())
-        .unwrap()
-        .take(count);
+    let events = events(&config, Resume::default(), counters.clone()).unwrap().take(count);
     let ids = events.map(|(event, _)| event.id.unwrap()).collect().await;
     server.abort();
     let asked = script.asked.lock().unwrap().clone();
@@ -93,10 +79,7 @@ async fn dropped_connection_is_resumed_after_the_last_event_and_doubles_are_drop
     let second = frame(2, "b") + &frame(2, "c") + &frame(3, "d");
     let (ids, counters, asked) = read(vec![sse(first), sse(second)], 4).await;
     assert_eq!(ids, ["a", "b", "c", "d"]);
-    assert_eq!(
-        (counters.doubles.total(), counters.reconnects.total()),
-        (1, 1)
-    );
+    assert_eq!((counters.doubles.total(), counters.reconnects.total()), (1, 1));
     assert_eq!(asked, [None, Some("[{\"timestamp\":2}]".to_owned())]);
 }
 
@@ -125,17 +108,10 @@ async fn what_is_no_event_is_passed_over_and_moves_on() {
     let garbage = "id: [{\"timestamp\":2}]\ndata: <html>\n\n";
     let canary =
         "id: [{\"timestamp\":3}]\ndata: {\"meta\":{\"domain\":\"canary\",\"id\":\"x\"}}\n\n";
-    let (ids, counters, asked) = read(
-        vec![sse(error.to_owned() + garbage + canary), sse(frame(4, "a"))],
-        1,
-    )
-    .await;
+    let (ids, counters, asked) =
+        read(vec![sse(error.to_owned() + garbage + canary), sse(frame(4, "a"))], 1).await;
     assert_eq!(ids, ["a"]);
-    let faults = [
-        &counters.error_events,
-        &counters.rejected,
-        &counters.canaries,
-    ];
+    let faults = [&counters.error_events, &counters.rejected, &counters.canaries];
     assert_eq!(faults.map(Counter::total), [1, 1, 1]);
     assert_eq!(asked[1].as_deref(), Some("[{\"timestamp\":3}]"));
 }
@@ -160,10 +136,7 @@ async fn refusals_are_waited_out_for_as_long_as_they_say() {
     assert_eq!(ids, ["a"]);
     let waited = started.elapsed();
     let least = Duration::from_secs(100 + 490 + 3600 + 30);
-    assert!(
-        (least..least + Duration::from_secs(60)).contains(&waited),
-        "{waited:?}"
-    );
+    assert!((least..least + Duration::from_secs(60)).contains(&waited), "{waited:?}");
 }
 
 #[tokio::test]
@@ -178,11 +151,7 @@ async fn retry_after_0_does_not_switch_the_back_off_off() {
     let started = tokio::time::Instant::now();
     assert_eq!(read(answers, 1).await.0, ["a"]);
     // The shortest possible waits are half of 0.2 s, of 0.4 s and so on. The first eight take 25.5 s together.
-    assert!(
-        started.elapsed() >= Duration::from_secs(25),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() >= Duration::from_secs(25), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -197,9 +166,5 @@ fn back_off_grows_to_its_limit() {
     };
     let waits: Vec<Duration> = (0..100).map(|_| reader.back_off()).collect();
     assert!(waits[0] <= SHORTEST_WAIT);
-    assert!(
-        waits[20..]
-            .iter()
-            .all(|wait| (LONGEST_WAIT / 2..=LONGEST_WAIT).contains(wait))
-    );
+    assert!(waits[20..].iter().all(|wait| (LONGEST_WAIT / 2..=LONGEST_WAIT).contains(wait)));
 }

@@ -63,9 +63,7 @@ fn explain(command: &Command, arguments: &[OsString], error: &Error) -> Option<S
     let named = error.get(ContextKind::InvalidArg)?.to_string();
     let variable = named.split(['<', '>']).nth(1)?;
     // Several roles may have the same variable, each with another example.
-    let role = arguments
-        .iter()
-        .find_map(|name| command.find_subcommand(name));
+    let role = arguments.iter().find_map(|name| command.find_subcommand(name));
     let argument = all_arguments(role.unwrap_or(command))
         .chain(command.get_arguments())
         .find(|argument| argument.get_env().is_some_and(|name| name == variable))?;
@@ -82,9 +80,7 @@ fn explain(command: &Command, arguments: &[OsString], error: &Error) -> Option<S
         }
         _ => error.source()?.to_string(),
     };
-    Some(format!(
-        "{variable}{value}: {wrong}; example: {variable}={example}"
-    ))
+    Some(format!("{variable}{value}: {wrong}; example: {variable}={example}"))
 }
 
 /// The arguments of the command and of its roles.
@@ -156,10 +152,7 @@ mod tests {
                 ["--test-colour=x", "one"],
                 r#"TEST_COLOUR "x": not one of red, blue; example: TEST_COLOUR=red"#,
             ),
-            (
-                ["two", "--test-addr=127.0.0.1:9"],
-                "TEST_SECRET: not set; example: TEST_SECRET=123",
-            ),
+            (["two", "--test-addr=127.0.0.1:9"], "TEST_SECRET: not set; example: TEST_SECRET=123"),
             (
                 ["two", "--test-secret=x"],
                 "TEST_SECRET: invalid digit found in string; example: TEST_SECRET=123",

@@ -52,10 +52,7 @@ pub fn password_hash(text: &str) -> Result<String> {
     );
     let affordable = Params::try_from(&hash)
         .is_ok_and(|cost| cost.m_cost() <= MEMORY_LIMIT && cost.t_cost() <= PASSES_LIMIT);
-    ensure!(
-        affordable,
-        "not a hash that can be checked here, its m, t or p is out of bounds"
-    );
+    ensure!(affordable, "not a hash that can be checked here, its m, t or p is out of bounds");
     Ok(text.to_owned())
 }
 

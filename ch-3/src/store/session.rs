@@ -18,9 +18,7 @@ const SCHEMA: &str = include_str!("../../db/init.cql");
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub async fn open(config: &config::Store) -> Result<Session> {
-    let profile = ExecutionProfile::builder()
-        .request_timeout(Some(REQUEST_TIMEOUT))
-        .build();
+    let profile = ExecutionProfile::builder().request_timeout(Some(REQUEST_TIMEOUT)).build();
     let session = SessionBuilder::new()
         .known_nodes(&config.cassandra_nodes)
         .connection_timeout(REQUEST_TIMEOUT)
@@ -36,28 +34,13 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
          {{'class': 'NetworkTopologyStrategy', 'replication_factor': {copies}}}"
     );
-    session
-        .query_unpaged(create_keyspace, ())
-        .await
-        .context("cannot create the keyspace")?;
-    session
-        .use_keyspace(keyspace, false)
-        .await
-        .context("cannot use the keyspace")?;
+    session.query_unpaged(create_keyspace, ()).await.context("cannot create the keyspace")?;
+    session.use_keyspace(keyspace, false).await.context("cannot use the keyspace")?;
     // Without the comments, which may hold a semicolon, and without the keyspace that the file is run in by hand.
-    let lines: Vec<&str> = SCHEMA
-        .lines()
-        .filter(|line| !line.starts_with("--"))
-        .collect();
+    let lines: Vec<&str> = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect();
     let schema = lines.join("\n");
-    for table in schema
-        .split(';')
-        .filter(|text| text.contains("CREATE TABLE"))
-    {
-        session
-            .query_unpaged(table, ())
-            .await
-            .context("cannot create the tables")?;
+    for table in schema.split(';').filter(|text| text.contains("CREATE TABLE")) {
+        session.query_unpaged(table, ()).await.context("cannot create the tables")?;
     }
     Ok(session)
 }

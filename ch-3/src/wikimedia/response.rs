@@ -33,9 +33,7 @@ pub type Frames =
 
 pub fn is_event_stream(response: &Response) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default();
     response.status() == StatusCode::OK
         && media_type.trim().eq_ignore_ascii_case("text/event-stream")

@@ -57,14 +57,8 @@ impl Passwords {
     /// Too many logins are waiting already.
     pub async fn matches(&self, password: &str, hash: String) -> Result<bool, Error> {
         let (matches, answer) = oneshot::channel();
-        let check = Check {
-            password: password.to_owned(),
-            hash,
-            matches,
-        };
-        self.0
-            .try_send(check)
-            .map_err(|_| Error::TooManyRequests(RETRY_AFTER))?;
+        let check = Check { password: password.to_owned(), hash, matches };
+        self.0.try_send(check).map_err(|_| Error::TooManyRequests(RETRY_AFTER))?;
         Ok(answer.await.context("the hashing thread ended")?)
     }
 }
@@ -75,15 +69,10 @@ impl Passwords {
 /// There is no password, or it cannot be hashed.
 pub fn hash_password() -> Result<()> {
     let mut input = String::new();
-    io::stdin()
-        .read_to_string(&mut input)
-        .context("cannot read the password from stdin")?;
+    io::stdin().read_to_string(&mut input).context("cannot read the password from stdin")?;
     let password = input.strip_suffix('\n').unwrap_or(&input);
     let password = password.strip_suffix('\r').unwrap_or(password);
-    ensure!(
-        !password.is_empty(),
-        "no password on stdin; example: printf %s 'my password' | …"
-    );
+    ensure!(!password.is_empty(), "no password on stdin; example: printf %s 'my password' | …");
     ensure!(
         !password.contains('\n'),
         "more than one line on stdin, which of them is the password?"

@@ -116,9 +116,7 @@ impl CassandraStats {
     async fn read(&self) -> Result<(Totals, Option<String>)> {
         let all = self.select_all.clone();
         let pages = self.session.execute_iter(all, (&self.source, PARTITION));
-        let mut rows = pages
-            .await?
-            .rows_stream::<(String, String, i64, Option<String>)>()?;
+        let mut rows = pages.await?.rows_stream::<(String, String, i64, Option<String>)>()?;
         let mut totals = Totals::default();
         let mut position = None;
         while let Some((kind, name, value, cursor)) = rows.try_next().await? {
@@ -157,13 +155,9 @@ impl CassandraStats {
 
     /// One read of one partition: all of it is of one moment, as it was written.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let result = self
-            .session
-            .execute_unpaged(&self.select_shown, (&self.source, PARTITION))
-            .await;
-        let result = result
-            .context("cannot read the totals")?
-            .into_rows_result()?;
+        let result =
+            self.session.execute_unpaged(&self.select_shown, (&self.source, PARTITION)).await;
+        let result = result.context("cannot read the totals")?.into_rows_result()?;
         let mut snapshot = Snapshot::default();
         for row in result.rows::<(&str, &str, i64)>()? {
             let (kind, name, value) = row?;
@@ -182,10 +176,7 @@ impl CassandraStats {
 
     pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
         let values = (username, password_hash);
-        let result = self
-            .session
-            .execute_unpaged(&self.insert_user, values)
-            .await;
+        let result = self.session.execute_unpaged(&self.insert_user, values).await;
         result.context("cannot write the user")?;
         Ok(())
     }
@@ -194,19 +185,14 @@ impl CassandraStats {
         if username.is_empty() {
             return Ok(None); // Cassandra takes no empty key.
         }
-        let result = self
-            .session
-            .execute_unpaged(&self.select_user, (username,))
-            .await;
+        let result = self.session.execute_unpaged(&self.select_user, (username,)).await;
         let result = result.context("cannot read the user")?.into_rows_result()?;
         Ok(result.maybe_first_row::<(String,)>()?.map(|(hash,)| hash))
     }
 
     pub async fn ready(&self) -> Result<()> {
         let answer = self.session.execute_unpaged(&self.select_ready, ());
-        timeout(READY_TIMEOUT, answer)
-            .await
-            .context("Cassandra does not answer")??;
+        timeout(READY_TIMEOUT, answer).await.context("Cassandra does not answer")??;
         Ok(())
     }
 }

@@ -135,11 +135,7 @@ async fn every_snapshot_among_writes_is_of_one_moment() {
 async fn names_of_any_length_and_kind_are_written() {
     let config = fresh();
     let store = loaded(&config).await;
-    let names = [
-        "x".repeat(512),
-        "'; DROP".to_owned(),
-        "\0\u{FFFD}é😀".to_owned(),
-    ];
+    let names = ["x".repeat(512), "'; DROP".to_owned(), "\0\u{FFFD}é😀".to_owned()];
     let events = names.map(|name| Event {
         domain: Some(name.clone()),
         user: Some(name),

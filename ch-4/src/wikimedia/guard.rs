@@ -84,17 +84,14 @@ impl Guard {
             // Of a skipped line, it only matters whether it is empty, because an empty line ends the event.
             let not_empty = self.event.len() > self.line;
             self.event.clear();
-            self.event
-                .extend_from_slice(if not_empty { b"x" } else { b"" });
+            self.event.extend_from_slice(if not_empty { b"x" } else { b"" });
             self.line = 0;
         }
     }
 
     fn end_line(&mut self, pieces: &mut Vec<String>) {
         if mem::take(&mut self.first_line) && self.event.starts_with(BYTE_ORDER_MARK) {
-            self.counters
-                .byte_order_marks
-                .count("byte order mark removed from the stream");
+            self.counters.byte_order_marks.count("byte order mark removed from the stream");
             self.event.drain(..BYTE_ORDER_MARK.len());
         }
         let line = &self.event[self.line..];
@@ -114,9 +111,7 @@ impl Guard {
             if let Ok(event) = str::from_utf8(&self.event) {
                 split(event, pieces);
             } else {
-                self.counters
-                    .invalid_utf8
-                    .count("invalid UTF-8 replaced by U+FFFD");
+                self.counters.invalid_utf8.count("invalid UTF-8 replaced by U+FFFD");
                 split(&String::from_utf8_lossy(&self.event), pieces);
             }
         }

@@ -27,11 +27,8 @@ const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
 /// Alice's password is `right`; the store holds one event.
 async fn server() -> Router {
-    let cheap = Argon2::new(
-        Algorithm::Argon2id,
-        Version::V0x13,
-        Params::new(8, 1, 1, None).unwrap(),
-    );
+    let cheap =
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
     let config = config::Auth {
         jwt_secret: SECRET.to_owned(),
         admin_username: "Alice".to_owned(),
@@ -57,17 +54,14 @@ async fn send(server: &Router, request: Request<Body>) -> (StatusCode, HeaderMap
 
 fn login(body: impl Into<Body>) -> Request<Body> {
     let client: SocketAddr = "192.0.2.1:1234".parse().unwrap();
-    Request::post("/login")
-        .extension(ConnectInfo(client))
-        .body(body.into())
-        .unwrap()
+    Request::post("/login").extension(ConnectInfo(client)).body(body.into()).unwrap()
 }
 
 fn stats(authorization: Option<&str>) -> Request<Body> {
     let request = Request::get("/stats");
-    let request = authorization.into_iter().fold(request, |request, value| {
-        request.header(header::AUTHORIZATION, value)
-    });
+    let request = authorization
+        .into_iter()
+        .fold(request, |request, value| request.header(header::AUTHORIZATION, value));
     request.body(Body::empty()).unwrap()
 }
 
@@ -112,10 +106,8 @@ async fn wrong_password_and_unknown_user_get_the_same_answer() {
         send(&server, login(r#"{"username":"Alice","password":"wrong"}"#)).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(headers[header::WWW_AUTHENTICATE], "Bearer");
-    for login_as in [
-        r#"{"username":"Bob","password":"right"}"#,
-        r#"{"username":"","password":""}"#,
-    ] {
+    for login_as in [r#"{"username":"Bob","password":"right"}"#, r#"{"username":"","password":""}"#]
+    {
         let (other_status, _, other) = send(&server, login(login_as)).await;
         assert_eq!((other_status, &other), (status, &body), "{login_as}");
     }
@@ -175,11 +167,7 @@ async fn every_bad_token_gets_the_same_401() {
         Some(format!("Basic {valid}")),
         Some(format!("Bearer {none}")),
         bearer(Signature::HS256, SECRET, &expired),
-        bearer(
-            Signature::HS256,
-            "another secret of more than 32 bytes",
-            &good,
-        ),
+        bearer(Signature::HS256, "another secret of more than 32 bytes", &good),
         bearer(Signature::HS384, SECRET, &good),
         bearer(Signature::HS256, SECRET, &json!({ "sub": "Alice" })),
         bearer(Signature::HS256, SECRET, &json!({ "exp": now + 60 })),
@@ -188,9 +176,6 @@ async fn every_bad_token_gets_the_same_401() {
         let (status, headers, body) = send(&server, stats(authorization.as_deref())).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{authorization:?}");
         assert_eq!(headers[header::WWW_AUTHENTICATE], "Bearer");
-        assert_eq!(
-            body,
-            json!({ "error": "a valid token is needed, POST /login gives one" })
-        );
+        assert_eq!(body, json!({ "error": "a valid token is needed, POST /login gives one" }));
     }
 }

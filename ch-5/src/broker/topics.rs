@@ -130,11 +130,7 @@ mod tests {
     async fn broker_without_an_admin_api_is_opened() {
         let cluster = MockCluster::new(1).unwrap();
         let config = config::Broker::for_test(&[cluster.bootstrap_servers()]);
-        let topic = Topic {
-            name: "a".to_owned(),
-            partitions: 1,
-            compacted: true,
-        };
+        let topic = Topic { name: "a".to_owned(), partitions: 1, compacted: true };
         let broker = Broker::open(&config, &[topic]).await.unwrap();
         assert!(!broker.exists("a").await.unwrap());
         cluster.create_topic("a", 1, 1).unwrap();

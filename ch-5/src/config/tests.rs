@@ -41,23 +41,11 @@ fn every_variable_has_an_example() {
 fn bad_value_is_refused_by_name() {
     for (role, variable, values) in [
         (SERVER, "HTTP_ADDR", &["", "localhost", "127.0.0.1"][..]),
-        (
-            "watch",
-            "WIKIPEDIA_STREAM_URL",
-            &["", "example.org", "ftp://example.org"],
-        ),
+        ("watch", "WIKIPEDIA_STREAM_URL", &["", "example.org", "ftp://example.org"]),
         ("watch", "USER_AGENT", &["", " ", "a\nb"]),
         (SERVER, "STORAGE", &["", "disk"]),
-        (
-            SERVER,
-            "CASSANDRA_NODES",
-            &["", "localhost", ":9042", "localhost:", "localhost:99999"],
-        ),
-        (
-            SERVER,
-            "CASSANDRA_KEYSPACE",
-            &["", "2a", "_a", "A", "a-b", "a; DROP KEYSPACE b"],
-        ),
+        (SERVER, "CASSANDRA_NODES", &["", "localhost", ":9042", "localhost:", "localhost:99999"]),
+        (SERVER, "CASSANDRA_KEYSPACE", &["", "2a", "_a", "A", "a-b", "a; DROP KEYSPACE b"]),
         (SERVER, "CASSANDRA_REPLICATION", &["0", "many"]),
         (SERVER, "ADMIN_USERNAME", &[""]),
         (SERVER, "CONSUMER_GROUP", &[""]),
@@ -84,11 +72,7 @@ fn keyspace_has_at_most_48_characters() {
 #[test]
 fn bad_secret_is_refused_by_name_and_not_shown() {
     for (role, variable, values) in [
-        (
-            SERVER,
-            "JWT_SECRET",
-            &["", "hunter2", "hunter2hunter2hunter2hunter2hun"][..],
-        ),
+        (SERVER, "JWT_SECRET", &["", "hunter2", "hunter2hunter2hunter2hunter2hun"][..]),
         (
             SERVER,
             "ADMIN_PASSWORD_HASH",
@@ -103,18 +87,11 @@ fn bad_secret_is_refused_by_name_and_not_shown() {
                 "$argon2id$v=19$m=19456,t=4000000,p=1$c2FsdHNhbHQ$hunter2hunter2hunter",
             ],
         ),
-        (
-            "producer",
-            "REDPANDA_PROPERTIES",
-            &["hunter2", "a=1,hunter2", "=hunter2"],
-        ),
+        ("producer", "REDPANDA_PROPERTIES", &["hunter2", "a=1,hunter2", "=hunter2"]),
     ] {
         for value in values {
             let message = refusal(role, variable, value);
-            assert!(
-                message.starts_with(&format!("error: {variable}: ")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("error: {variable}: ")), "{message}");
             assert!(!message.contains("hunter2"), "{message}");
         }
     }
@@ -132,23 +109,16 @@ fn of_example_file(role: &str) -> Role {
     let options = variables
         .filter(|(name, _)| known.contains(&name.as_ref()))
         .map(|(name, value)| option(&name, &value));
-    let arguments = ["program", role]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(options);
+    let arguments = ["program", role].map(str::to_owned).into_iter().chain(options);
     let cli = read::parse_from::<Cli>(arguments.map(Into::into).collect(), None);
     cli.unwrap().role
 }
 
 #[test]
 fn example_file_is_a_configuration() {
-    let Role::Consumer(consumer) = of_example_file(SERVER) else {
-        panic!("another role")
-    };
+    let Role::Consumer(consumer) = of_example_file(SERVER) else { panic!("another role") };
     assert_eq!(consumer.auth.jwt_secret, EXAMPLE_SECRET);
-    let Role::Producer(producer) = of_example_file("producer") else {
-        panic!("another role")
-    };
+    let Role::Producer(producer) = of_example_file("producer") else { panic!("another role") };
     assert_eq!(producer.broker.redpanda_broker, ["redpanda:9092"]);
 }
 

@@ -52,10 +52,7 @@ pub fn password_hash(text: &str) -> Result<String> {
     );
     let affordable = Params::try_from(&hash)
         .is_ok_and(|cost| cost.m_cost() <= MEMORY_LIMIT && cost.t_cost() <= PASSES_LIMIT);
-    ensure!(
-        affordable,
-        "not a hash that can be checked here, its m, t or p is out of bounds"
-    );
+    ensure!(affordable, "not a hash that can be checked here, its m, t or p is out of bounds");
     Ok(text.to_owned())
 }
 
@@ -89,10 +86,7 @@ pub fn properties(text: &str) -> Result<Properties> {
     let mut properties = Properties::default();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or_default();
-        ensure!(
-            !name.trim().is_empty(),
-            "not name=value, or several of them with commas between"
-        );
+        ensure!(!name.trim().is_empty(), "not name=value, or several of them with commas between");
         let pair = (name.trim().to_owned(), value.trim().to_owned());
         properties.0.push(pair);
     }

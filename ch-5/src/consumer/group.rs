@@ -66,9 +66,7 @@ pub fn consumer(config: &config::Consumer, group: &str) -> Result<StreamConsumer
         ],
     );
     info!(group, "joining");
-    settings
-        .create_with_context(Group::default())
-        .map_err(broker::unusable)
+    settings.create_with_context(Group::default()).map_err(broker::unusable)
 }
 
 /// What librdkafka tells about the membership of the group. It is called by `poll_next` of the consumer's stream, so
@@ -136,10 +134,7 @@ impl Undecodable {
     pub fn log(&self, withheld: u64) {
         let (topic, error) = (self.message.topic(), &self.error);
         let (partition, offset) = (self.message.partition(), self.message.offset());
-        warn!(
-            topic,
-            partition, offset, withheld, "cannot decode, skipped: {error:#}"
-        );
+        warn!(topic, partition, offset, withheld, "cannot decode, skipped: {error:#}");
     }
 }
 
@@ -158,10 +153,7 @@ impl Group {
             generation: self.generation.load(Ordering::SeqCst),
             partition: message.partition(),
             offset: message.offset(),
-            event: event.map_err(|error| Undecodable {
-                message: message.detach(),
-                error,
-            }),
+            event: event.map_err(|error| Undecodable { message: message.detach(), error }),
         }))
     }
 }

@@ -23,9 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 fn cluster(partitions: i32) -> Cluster {
     let cluster = MockCluster::new(1).unwrap();
-    cluster
-        .create_topic("wikipedia.changes", partitions, 1)
-        .unwrap();
+    cluster.create_topic("wikipedia.changes", partitions, 1).unwrap();
     cluster
 }
 
@@ -58,9 +56,7 @@ async fn produce(cluster: &Cluster, payloads: &[&str]) {
     let producer: FutureProducer = settings.create().unwrap();
     for (number, payload) in payloads.iter().enumerate() {
         let key = number.to_string();
-        let record = FutureRecord::to("wikipedia.changes")
-            .key(&key)
-            .payload(*payload);
+        let record = FutureRecord::to("wikipedia.changes").key(&key).payload(*payload);
         producer.send(record, DEADLINE).await.unwrap();
     }
 }

@@ -163,18 +163,13 @@ fn written(cluster: &Cluster) -> Vec<Written> {
         assert_eq!(low, 0, "more than the 5 MiB that are kept of a partition");
         count += high;
         let begin = Offset::Beginning;
-        partitions
-            .add_partition_offset(TOPIC, partition, begin)
-            .unwrap();
+        partitions.add_partition_offset(TOPIC, partition, begin).unwrap();
     }
     consumer.assign(&partitions).unwrap();
     let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
     let mut messages = Vec::new();
     while messages.len() < count as usize {
-        let message = consumer
-            .poll(DEADLINE)
-            .expect("no message in time")
-            .unwrap();
+        let message = consumer.poll(DEADLINE).expect("no message in time").unwrap();
         let headers = message.headers().unwrap().iter();
         messages.push(Written {
             partition: message.partition(),
@@ -203,9 +198,7 @@ async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
     for properties in [&[][..], &[("queue.buffering.max.messages", "100")]] {
         let cluster = cluster(1);
         let config = config(&cluster, properties);
-        produce(events(2_000), &config, &CancellationToken::new())
-            .await
-            .unwrap();
+        produce(events(2_000), &config, &CancellationToken::new()).await.unwrap();
         assert_eq!(copies(&cluster, 2_000), [1; 2_000]);
         let mut of_user: HashMap<String, (i32, usize)> = HashMap::new();
         for message in written(&cluster) {

@@ -133,14 +133,10 @@ impl CassandraStats {
 
     async fn read(&self, partition: i32) -> Result<(Totals, Option<i64>)> {
         let index = (&self.source, INDEX, PARTITION, partition.to_string(), 1_i64);
-        self.session
-            .execute_unpaged(&self.insert_row, index)
-            .await?;
+        self.session.execute_unpaged(&self.insert_row, index).await?;
         let all = self.select_all.clone();
         let pages = self.session.execute_iter(all, (&self.source, partition));
-        let mut rows = pages
-            .await?
-            .rows_stream::<(String, String, i64, Option<i64>)>()?;
+        let mut rows = pages.await?.rows_stream::<(String, String, i64, Option<i64>)>()?;
         let mut totals = Totals::default();
         let mut position = None;
         while let Some((kind, name, value, next_offset)) = rows.try_next().await? {
@@ -185,13 +181,8 @@ impl CassandraStats {
     }
 
     pub async fn snapshot(&self, top: usize) -> Result<Snapshot> {
-        let index = self
-            .session
-            .execute_unpaged(&self.select_shown, (&self.source, INDEX))
-            .await;
-        let index = index
-            .context("cannot read which partitions there are")?
-            .into_rows_result()?;
+        let index = self.session.execute_unpaged(&self.select_shown, (&self.source, INDEX)).await;
+        let index = index.context("cannot read which partitions there are")?.into_rows_result()?;
         let mut partitions = Vec::new();
         for row in index.rows::<(&str, &str, i64)>()? {
             let (_, number, _) = row?;
@@ -202,13 +193,9 @@ impl CassandraStats {
 
     /// One read of one partition: all of it is of one moment, as it was written.
     async fn shown(&self, partition: i32) -> Result<Snapshot> {
-        let result = self
-            .session
-            .execute_unpaged(&self.select_shown, (&self.source, partition))
-            .await;
-        let result = result
-            .context("cannot read the totals")?
-            .into_rows_result()?;
+        let result =
+            self.session.execute_unpaged(&self.select_shown, (&self.source, partition)).await;
+        let result = result.context("cannot read the totals")?.into_rows_result()?;
         let mut snapshot = Snapshot::default();
         for row in result.rows::<(&str, &str, i64)>()? {
             let (kind, name, value) = row?;
@@ -228,10 +215,7 @@ impl CassandraStats {
 
     pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
         let values = (username, password_hash);
-        let result = self
-            .session
-            .execute_unpaged(&self.insert_user, values)
-            .await;
+        let result = self.session.execute_unpaged(&self.insert_user, values).await;
         result.context("cannot write the user")?;
         Ok(())
     }
@@ -240,19 +224,14 @@ impl CassandraStats {
         if username.is_empty() {
             return Ok(None); // Cassandra takes no empty key.
         }
-        let result = self
-            .session
-            .execute_unpaged(&self.select_user, (username,))
-            .await;
+        let result = self.session.execute_unpaged(&self.select_user, (username,)).await;
         let result = result.context("cannot read the user")?.into_rows_result()?;
         Ok(result.maybe_first_row::<(String,)>()?.map(|(hash,)| hash))
     }
 
     pub async fn ready(&self) -> Result<()> {
         let answer = self.session.execute_unpaged(&self.select_ready, ());
-        timeout(READY_TIMEOUT, answer)
-            .await
-            .context("Cassandra does not answer")??;
+        timeout(READY_TIMEOUT, answer).await.context("Cassandra does not answer")??;
         Ok(())
     }
 }

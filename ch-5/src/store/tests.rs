@@ -184,10 +184,7 @@ async fn first_users_are_right_whoever_was_among_them_before() {
     let store = loaded(&config).await;
     for next_offset in 1..60 {
         let users = (0..300).map(|_| Some(format!("user {}", fastrand::usize(..3000))));
-        let event = |user| Event {
-            user,
-            ..Event::default()
-        };
+        let event = |user| Event { user, ..Event::default() };
         let slice: Vec<Event> = users.map(event).collect();
         memory.record(0, &slice, next_offset).await.unwrap();
         store.record(0, &slice, next_offset).await.unwrap();
@@ -227,11 +224,7 @@ async fn every_snapshot_among_writes_is_of_one_moment() {
 async fn names_of_any_length_and_kind_are_written() {
     let config = fresh();
     let store = loaded(&config).await;
-    let names = [
-        "x".repeat(512),
-        "'; DROP".to_owned(),
-        "\0\u{FFFD}é😀".to_owned(),
-    ];
+    let names = ["x".repeat(512), "'; DROP".to_owned(), "\0\u{FFFD}é😀".to_owned()];
     let events = names.map(|name| Event {
         domain: Some(name.clone()),
         user: Some(name),

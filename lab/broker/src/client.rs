@@ -50,9 +50,8 @@ pub struct Watermarks {
 /// # Errors
 /// The broker does not answer, or has no such topic.
 pub fn watermarks(reader: &Reader, broker: &str, name: &str) -> Result<Vec<Watermarks>> {
-    let metadata = reader
-        .fetch_metadata(Some(name), ANSWER)
-        .map_err(|error| unanswered(broker, &error))?;
+    let metadata =
+        reader.fetch_metadata(Some(name), ANSWER).map_err(|error| unanswered(broker, &error))?;
     let Some(topic) = metadata.topics().first() else {
         bail!("broker {broker} says nothing of topic {name}");
     };
@@ -61,10 +60,7 @@ pub fn watermarks(reader: &Reader, broker: &str, name: &str) -> Result<Vec<Water
             error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
             "broker {broker} has no topic {name}"
         );
-        bail!(
-            "topic {name}: {}",
-            rdkafka::types::RDKafkaErrorCode::from(error)
-        );
+        bail!("topic {name}: {}", rdkafka::types::RDKafkaErrorCode::from(error));
     }
     let mut partitions: Vec<i32> = topic.partitions().iter().map(|p| p.id()).collect();
     partitions.sort_unstable();
@@ -74,11 +70,7 @@ pub fn watermarks(reader: &Reader, broker: &str, name: &str) -> Result<Vec<Water
             let (low, high) = reader
                 .fetch_watermarks(name, partition, ANSWER)
                 .map_err(|error| anyhow!("topic {name}, partition {partition}: {error}"))?;
-            Ok(Watermarks {
-                partition,
-                low,
-                high,
-            })
+            Ok(Watermarks { partition, low, high })
         })
         .collect()
 }

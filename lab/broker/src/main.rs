@@ -1,10 +1,7 @@
 //! The part of lab that speaks Kafka: a small broker in this process, and what is asked of any broker. In a crate of
 //! its own, so that librdkafka is compiled only where a command needs it. Each subcommand answers with lines of JSON on
 //! stdout; an error is one line on stderr, and exit status 1.
-#![expect(
-    clippy::print_stdout,
-    reason = "lines of JSON on stdout are the answer"
-)]
+#![expect(clippy::print_stdout, reason = "lines of JSON on stdout are the answer")]
 
 mod client;
 mod produce;
@@ -106,11 +103,9 @@ fn run(command: Command) -> Result<()> {
         Command::Topic { topic, group } => {
             topics::show(&topic.broker, &topic.name, group.as_deref())
         }
-        Command::Create {
-            topic,
-            partitions,
-            config,
-        } => topics::create(&topic.broker, &topic.name, partitions, &config),
+        Command::Create { topic, partitions, config } => {
+            topics::create(&topic.broker, &topic.name, partitions, &config)
+        }
         Command::Delete { topic } => topics::delete(&topic.broker, &topic.name),
         Command::Produce { topic } => produce::run(&topic.broker, &topic.name),
         Command::Consume { topic, limit } => read::print(&topic.broker, &topic.name, limit),

@@ -72,11 +72,7 @@ pub fn run(broker: &str, topic: &str) -> Result<()> {
         producer.poll(Duration::ZERO);
     }
     let flushed = producer.flush(FLUSH);
-    if let Some(failure) = &*reports
-        .failure
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
+    if let Some(failure) = &*reports.failure.lock().unwrap_or_else(PoisonError::into_inner) {
         bail!("topic {topic} has not taken all: {failure}");
     }
     flushed.map_err(|error| anyhow!("broker {broker} has not acknowledged all: {error}"))?;
@@ -99,10 +95,7 @@ fn send(producer: &BaseProducer<Reports>, topic: &str, record: &Record) -> Resul
     }
     let headers = record.headers.iter();
     message = message.headers(headers.fold(OwnedHeaders::new(), |headers, (key, value)| {
-        headers.insert(Header {
-            key,
-            value: Some(&value.0),
-        })
+        headers.insert(Header { key, value: Some(&value.0) })
     }));
     loop {
         match producer.send(message) {

@@ -113,12 +113,7 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
         partition: Some(message.partition()),
         offset: Some(message.offset()),
         headers: headers
-            .map(|header| {
-                (
-                    header.key.to_owned(),
-                    Bytes::from(header.value.unwrap_or_default()),
-                )
-            })
+            .map(|header| (header.key.to_owned(), Bytes::from(header.value.unwrap_or_default())))
             .collect(),
     }
 }

@@ -51,9 +51,7 @@ impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = match str::from_utf8(&self.0) {
             Ok(text) => Written::Text(text.into()),
-            Err(_) => Written::Binary(Binary {
-                base64: STANDARD.encode(&self.0),
-            }),
+            Err(_) => Written::Binary(Binary { base64: STANDARD.encode(&self.0) }),
         };
         written.serialize(serializer)
     }
@@ -81,12 +79,7 @@ mod tests {
 
     #[test]
     fn record_of_any_bytes_comes_back() {
-        for value in [
-            None,
-            Some(&b""[..]),
-            Some(b"\"a\"\n"),
-            Some(&[0, 0xff, 0xfe]),
-        ] {
+        for value in [None, Some(&b""[..]), Some(b"\"a\"\n"), Some(&[0, 0xff, 0xfe])] {
             let record = Record {
                 key: Some("Ünal".into()),
                 value: value.map(Bytes::from),
@@ -105,11 +98,7 @@ mod tests {
         let record: Record = serde_json::from_str(r#"{"value":{"base64":"AP8="}}"#).unwrap();
         assert_eq!(record.value, Some(Bytes(vec![0, 0xff])));
         assert_eq!((record.key, record.partition), (None, None));
-        for line in [
-            r#"{"vlaue":"a"}"#,
-            r#"{"value":{"base64":"?"}}"#,
-            r#"{"value":7}"#,
-        ] {
+        for line in [r#"{"vlaue":"a"}"#, r#"{"value":{"base64":"?"}}"#, r#"{"value":7}"#] {
             assert!(serde_json::from_str::<Record>(line).is_err(), "{line}");
         }
     }

@@ -51,10 +51,7 @@ pub fn run() -> Result<()> {
         match cluster.create_topic(&name, order.partitions, 1) {
             Ok(()) => println!("{}", json!({ "created": name })),
             Err(error) => {
-                println!(
-                    "{}",
-                    json!({ "refused": name, "reason": error.to_string() })
-                );
+                println!("{}", json!({ "refused": name, "reason": error.to_string() }));
             }
         }
     }

@@ -35,10 +35,7 @@ pub fn show(broker: &str, name: &str, group: Option<&str>) -> Result<()> {
                 .map_err(|error| anyhow!("offsets of group {group}: {error}"))?,
         ),
     };
-    let committed = |partition| match committed
-        .as_ref()?
-        .find_partition(name, partition)?
-        .offset()
+    let committed = |partition| match committed.as_ref()?.find_partition(name, partition)?.offset()
     {
         Offset::Offset(next) => Some(next),
         _ => None,
@@ -68,10 +65,7 @@ pub fn create(
         name,
         num_partitions: partitions,
         replication: TopicReplication::Fixed(1),
-        config: config
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_str()))
-            .collect(),
+        config: config.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
     };
     let results = runtime()?
         .block_on(admin(broker)?.create_topics([&topic], &options()))
@@ -109,13 +103,9 @@ fn admin(broker: &str) -> Result<AdminClient<DefaultClientContext>> {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(ANSWER))
-        .operation_timeout(Some(ANSWER))
+    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

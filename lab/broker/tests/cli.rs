@@ -75,9 +75,7 @@ impl Embedded {
         assert!(output.status.success(), "{arguments:?}: {said}");
         let lines = String::from_utf8(output.stdout).unwrap();
         let lines = lines.lines();
-        lines
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -126,10 +124,7 @@ fn what_is_produced_is_consumed_partition_by_partition_in_order() {
 
     let counted = &broker.answers(&["count", "a"], "")[0];
     assert_eq!(counted["messages"], 1_002);
-    assert_eq!(
-        broker.answers(&["consume", "a", "--limit", "5"], "").len(),
-        5
-    );
+    assert_eq!(broker.answers(&["consume", "a", "--limit", "5"], "").len(), 5);
     let topic = &broker.answers(&["topic", "a", "--group", "g"], "")[0];
     for (partition, high) in next.iter().enumerate() {
         let expected = json!({ "partition": partition, "low": 0, "high": high, "committed": null });
@@ -152,10 +147,7 @@ fn first_eviction_is_told_but_not_of_a_compacted_topic() {
     assert_eq!(evicted["partition"], 1);
     assert!(evicted["low"].as_i64().unwrap() > 0 && evicted["high"].as_i64().unwrap() <= 70);
     let kept = broker.answers(&["count", "cursor"], "")[0]["messages"].as_u64();
-    assert!(
-        kept.unwrap() < 70,
-        "the cursor's topic was to be evicted too"
-    );
+    assert!(kept.unwrap() < 70, "the cursor's topic was to be evicted too");
 }
 
 #[test]
@@ -165,24 +157,13 @@ fn errors_are_one_line_that_names_the_topic_or_the_line() {
     for (arguments, input, expected) in [
         (["topic", "absent"], "", "has no topic absent"),
         (["consume", "absent"], "", "has no topic absent"),
-        (
-            ["produce", "a"],
-            "{\"value\":\"x\"}\n{\"v\":1}\n",
-            "line 2 is no record",
-        ),
-        (
-            ["produce", "a"],
-            "{\"value\":\"x\",\"partition\":9}\n",
-            "topic a",
-        ),
+        (["produce", "a"], "{\"value\":\"x\"}\n{\"v\":1}\n", "line 2 is no record"),
+        (["produce", "a"], "{\"value\":\"x\",\"partition\":9}\n", "topic a"),
     ] {
         let output = broker.run(&arguments, input);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(
-            said.contains(expected) && said.lines().count() == 1,
-            "{said}"
-        );
+        assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
     }
     let again = broker.create(&json!({ "create": "a", "partitions": 1 }));
     assert_eq!(again["refused"], "a");

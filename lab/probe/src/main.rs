@@ -1,9 +1,6 @@
 //! What reading the stream costs at least: with the chapters' HTTP client and nothing else, or with the plainest
 //! parsing behind it. `cargo lab bench stream` starts it, and compares the chapters' own client with it.
-#![expect(
-    clippy::print_stdout,
-    reason = "one line of JSON on stdout is the answer"
-)]
+#![expect(clippy::print_stdout, reason = "one line of JSON on stdout is the answer")]
 
 use std::io::Read;
 use std::pin::pin;
@@ -50,9 +47,7 @@ async fn read(response: reqwest::Response, limit: u64) -> Result<u64> {
     while events < limit {
         let chunk = chunks.next().await.context("the stream has ended")??;
         let before = std::iter::once(&last).chain(&chunk[..]);
-        let ends = before
-            .zip(&chunk[..])
-            .filter(|pair| *pair == (&b'\n', &b'\n'));
+        let ends = before.zip(&chunk[..]).filter(|pair| *pair == (&b'\n', &b'\n'));
         events += ends.count() as u64;
         last = chunk.last().copied().unwrap_or(last);
     }

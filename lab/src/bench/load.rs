@@ -172,10 +172,7 @@ mod tests {
         let plan = served(Router::new().route("/stats", get(answer))).await;
         let load = run(&plan).await.unwrap();
         assert_eq!((load.latencies.len(), load.errors), (200, 0));
-        let plan = Plan {
-            token: "bad".to_owned(),
-            ..plan
-        };
+        let plan = Plan { token: "bad".to_owned(), ..plan };
         let load = run(&plan).await.unwrap();
         assert_eq!((load.latencies.len(), load.errors), (0, 200));
         assert_eq!(load.percentile(99.0), None);

@@ -15,11 +15,7 @@ pub fn describe() -> [String; 2] {
         (None, _) => "no git revision".to_owned(),
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut machine = format!(
-        "{cores} cores, {} {}",
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    );
+    let mut machine = format!("{cores} cores, {} {}", std::env::consts::OS, std::env::consts::ARCH);
     if let Some(processor) = proc_line("/proc/cpuinfo", "model name") {
         machine = format!("{machine}, {processor}");
     }
@@ -36,11 +32,8 @@ pub fn describe() -> [String; 2] {
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(chapters::root())
-        .output()
-        .ok()?;
+    let output =
+        Command::new(program).args(arguments).current_dir(chapters::root()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
 }

@@ -220,9 +220,8 @@ impl Bench {
         ];
         let mut producer = Producer::start(&self.chapter, &environment)?;
         let (broker, usage) = (&self.broker.broker, || self.broker.usage());
-        let (measured, memory, truth) = producer
-            .fill(broker, usage, &topic, events, self.deadline)
-            .await?;
+        let (measured, memory, truth) =
+            producer.fill(broker, usage, &topic, events, self.deadline).await?;
         producer.stop(&truth).await?;
         Ok((measured, memory, Filled { topic, truth }))
     }

@@ -43,10 +43,8 @@ impl Producer {
         deadline: Duration,
     ) -> Result<(Measured, Memory, Value)> {
         let replay = Replay::start(self.0.stream_port, 0, USERS, Some(events)).await?;
-        let used = |producer: &Self| Used {
-            broker: broker_usage(),
-            ..replay.used(producer.0.usage())
-        };
+        let used =
+            |producer: &Self| Used { broker: broker_usage(), ..replay.used(producer.0.usage()) };
         let meter = Meter::begin(used(self));
         let begun = replay.first_event(FIRST_EVENT).await;
         let begun = begun.with_context(|| process::tail(&self.0.process.stderr.lines()))?;
@@ -57,9 +55,7 @@ impl Producer {
             if progress.finished {
                 break;
             }
-            self.0
-                .wait(begun, deadline, "the replay has not sent all")
-                .await?;
+            self.0.wait(begun, deadline, "the replay has not sent all").await?;
         }
         let truth = replay.truth().await?;
         let expected = messages(&truth);

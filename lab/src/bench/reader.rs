@@ -33,9 +33,7 @@ pub async fn probe(binary: &Path, mode: &str, events: u64, deadline: Duration) -
     let replay = Replay::start(0, 0, USERS, None).await?;
     let meter = Meter::begin(replay.used(Some(Usage::default())));
     let program = Program::new([binary]).keep_lines(20);
-    let process = program
-        .args([mode, &replay.url, &events.to_string()])
-        .start()?;
+    let process = program.args([mode, &replay.url, &events.to_string()]).start()?;
     let line = match process.stdout.line(deadline, |_| true).await {
         Ok(line) => line,
         Err(error) => {
@@ -65,14 +63,9 @@ pub async fn watch(binary: &Path, events: u64, deadline: Duration) -> Result<Mea
         .args(["watch", "--limit", &events.to_string()])
         .start()?;
     let begun = replay.first_event(FIRST_EVENT).await?;
-    let used = tokio::time::timeout(deadline, last_usage(&process))
-        .await
-        .map_err(|_| {
-            anyhow::anyhow!(
-                "watch has not read {events} events within {} s",
-                deadline.as_secs()
-            )
-        })?;
+    let used = tokio::time::timeout(deadline, last_usage(&process)).await.map_err(|_| {
+        anyhow::anyhow!("watch has not read {events} events within {} s", deadline.as_secs())
+    })?;
     let status = process.wait(deadline).await?;
     let seconds = begun.elapsed().as_secs_f64();
     let said = process.stderr.lines().join("\n");

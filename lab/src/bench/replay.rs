@@ -54,16 +54,9 @@ impl Replay {
                 return Err(error.context(format!("lab replay does not come up: {said}")));
             }
         };
-        let url = line
-            .split_ascii_whitespace()
-            .nth(1)
-            .context("lab replay printed no URL")?;
+        let url = line.split_ascii_whitespace().nth(1).context("lab replay printed no URL")?;
         let (base, _) = url.split_once("/v2/").context("lab replay's URL is odd")?;
-        Ok(Self {
-            process,
-            client: Client::new(base),
-            url: url.to_owned(),
-        })
+        Ok(Self { process, client: Client::new(base), url: url.to_owned() })
     }
 
     pub async fn progress(&self) -> Result<Progress> {
@@ -94,21 +87,14 @@ impl Replay {
 
     /// Beside that of whoever reads it.
     pub fn used(&self, reader: Option<Usage>) -> Used {
-        Used {
-            reader,
-            replay: self.usage(),
-            broker: None,
-        }
+        Used { reader, replay: self.usage(), broker: None }
     }
 }
 
 /// The mean size of an event on the wire.
 pub async fn event_bytes() -> Result<f64> {
     let program = Program::new([this_program()?]).args(["replay", "--stdout", "--events"]);
-    let finished = program
-        .args([SAMPLE.to_string()])
-        .output(b"", START)
-        .await?;
+    let finished = program.args([SAMPLE.to_string()]).output(b"", START).await?;
     // Each line was ended by one more byte.
     let bytes: usize = finished.stdout.iter().map(|line| line.len() + 1).sum();
     Ok(bytes as f64 / SAMPLE as f64)

@@ -90,9 +90,7 @@ impl<R: Row, O: Outcome> Rounds<R, O> {
     /// With the round of each.
     fn throughput(&self, row: R) -> Vec<(u32, Measured)> {
         let of_row = self.outcomes.iter().filter(|(known, ..)| *known == row);
-        of_row
-            .filter_map(|(_, round, outcome)| Some((*round, outcome.throughput()?)))
-            .collect()
+        of_row.filter_map(|(_, round, outcome)| Some((*round, outcome.throughput()?))).collect()
     }
 
     pub fn median(&self, row: R) -> Option<Measured> {
@@ -137,11 +135,7 @@ impl<R: Row, O: Outcome> Rounds<R, O> {
             }
             Ok(())
         })?;
-        Ok(if self.failed.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(if self.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -164,10 +158,7 @@ mod tests {
     }
 
     fn rate(events_a_second: f64) -> Result<Measured> {
-        Ok(Measured {
-            events_a_second,
-            ..Measured::default()
-        })
+        Ok(Measured { events_a_second, ..Measured::default() })
     }
 
     #[test]
@@ -181,10 +172,7 @@ mod tests {
         rounds.add(slow, 2, rate(7.0));
         assert_eq!(rounds.ratio(slow, fast), Some(0.7));
         assert_eq!(rounds.ratio(slow, none), None);
-        assert_eq!(
-            rounds.median(fast).map(|run| run.events_a_second),
-            Some(55.0)
-        );
+        assert_eq!(rounds.median(fast).map(|run| run.events_a_second), Some(55.0));
     }
 
     #[test]

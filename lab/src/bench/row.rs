@@ -55,11 +55,7 @@ pub struct Meter {
 
 impl Meter {
     pub fn begin(used: Used) -> Self {
-        Self {
-            begun: Instant::now(),
-            used,
-            machine: machine_cpu_seconds(),
-        }
+        Self { begun: Instant::now(), used, machine: machine_cpu_seconds() }
     }
 
     /// `events` in `seconds`, of all the `sent` ones.
@@ -128,11 +124,7 @@ mod tests {
     fn memory_at_half_is_the_last_that_was_seen_before_it() {
         let mut memory = Memory::default();
         for (resident_kib, done) in [(10, 0), (20, 4), (30, 5), (70, 6), (40, 10)] {
-            let usage = Usage {
-                resident_kib,
-                peak_kib: resident_kib,
-                ..Usage::default()
-            };
+            let usage = Usage { resident_kib, peak_kib: resident_kib, ..Usage::default() };
             memory.see(Some(usage), done, 10);
         }
         memory.see(None, 10, 10);
@@ -141,10 +133,7 @@ mod tests {
 
     #[test]
     fn what_one_run_did_not_tell_is_left_out_of_the_median() {
-        let run = |reader_micros| Measured {
-            reader_micros,
-            ..Measured::default()
-        };
+        let run = |reader_micros| Measured { reader_micros, ..Measured::default() };
         let median = Measured::median(&[run(None), run(Some(4.0)), run(Some(2.0))]);
         assert_eq!(median.reader_micros, Some(3.0));
         assert_eq!(median.peak_mib, None);

@@ -79,9 +79,7 @@ impl Server {
     }
 
     pub async fn messages(&self) -> Result<u64> {
-        self.stats().await?["messages"]
-            .as_u64()
-            .context("/stats has no messages")
+        self.stats().await?["messages"].as_u64().context("/stats has no messages")
     }
 
     pub fn usage(&self) -> Option<Usage> {
@@ -101,9 +99,7 @@ impl Server {
         let meter = Meter::begin(replay.used(before));
         let begun = replay.first_event(START).await?;
         while !replay.progress().await?.finished {
-            self.role
-                .wait(begun, deadline, "the replay has not sent all")
-                .await?;
+            self.role.wait(begun, deadline, "the replay has not sent all").await?;
         }
         let truth = replay.truth().await?;
         let mut stats = self.stats().await?;
@@ -133,11 +129,7 @@ impl Server {
         let mut first = None;
         loop {
             let stats = self.stats().await?;
-            let used = Used {
-                reader: self.usage(),
-                broker: broker(),
-                replay: None,
-            };
+            let used = Used { reader: self.usage(), broker: broker(), replay: None };
             let counted = messages(&stats);
             memory.see(used.reader, counted, messages(truth));
             let mut pause = DRAIN_POLL;

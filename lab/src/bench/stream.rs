@@ -110,11 +110,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let probes = rows.iter().any(|row| matches!(row, Row::Read | Row::Parse));
     let bench = Bench {
         chapter: process::build(number).await?,
-        probe: if probes {
-            Some(process::build_package("lab-probe").await?)
-        } else {
-            None
-        },
+        probe: if probes { Some(process::build_package("lab-probe").await?) } else { None },
         // A twentieth of the slowest target, and time to start.
         deadline: Duration::from_secs(60 + options.events.max(RESIDENT_EVENTS) / 2_000),
         options,
@@ -158,9 +154,9 @@ fn skipped(row: Row, chapter: u8, has_cassandra: bool, node: &str) -> Option<Str
     match row {
         Row::Read | Row::Parse | Row::Watch => None,
         _ if chapter < 3 => Some(format!("chapter {chapter} counts nothing")),
-        Row::Cassandra if !has_cassandra => Some(format!(
-            "no Cassandra answers on {node}: `cargo lab services up` starts one"
-        )),
+        Row::Cassandra if !has_cassandra => {
+            Some(format!("no Cassandra answers on {node}: `cargo lab services up` starts one"))
+        }
         _ => None,
     }
 }

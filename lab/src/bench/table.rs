@@ -20,11 +20,7 @@ pub fn render(rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let is_words = column == 0 || column + 1 == columns;
-            let side = if is_words {
-                Alignment::Left
-            } else {
-                Alignment::Right
-            };
+            let side = if is_words { Alignment::Left } else { Alignment::Right };
             line += &pad_str(cell, widths[column], side, None);
             line += "  ";
         }
@@ -41,9 +37,7 @@ pub fn number(value: Option<f64>, decimals: usize) -> String {
 
 /// A time in milliseconds, or a dash where it is not known.
 pub fn millis(time: Option<Duration>) -> String {
-    time.map_or("-".to_owned(), |time| {
-        format!("{:.1} ms", time.as_secs_f64() * 1e3)
-    })
+    time.map_or("-".to_owned(), |time| format!("{:.1} ms", time.as_secs_f64() * 1e3))
 }
 
 #[cfg(test)]

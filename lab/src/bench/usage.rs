@@ -36,10 +36,7 @@ fn parse_stat(stat: &str) -> Option<(f64, bool)> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let columns: Vec<&str> = after_name.split_ascii_whitespace().collect();
     let ticks = |column: usize| columns.get(column)?.parse::<u64>().ok();
-    Some((
-        (ticks(11)? + ticks(12)?) as f64 / TICKS_A_SECOND,
-        columns.first() == Some(&"Z"),
-    ))
+    Some(((ticks(11)? + ticks(12)?) as f64 / TICKS_A_SECOND, columns.first() == Some(&"Z")))
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {
@@ -112,9 +109,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let usage = tokio::time::timeout(Duration::from_secs(30), ended)
-            .await
-            .unwrap();
+        let usage = tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
         assert!(usage.cpu_seconds > 0.0);
         assert_eq!(usage.resident_kib, 0);
     }

@@ -2,24 +2,11 @@ use super::*;
 
 #[test]
 fn lag_counts_from_what_is_still_there() {
-    let partition = |low, high, committed| Partition {
-        partition: 0,
-        low,
-        high,
-        committed,
-    };
+    let partition = |low, high, committed| Partition { partition: 0, low, high, committed };
     assert_eq!(partition(0, 10, Some(7)).lag(), 3);
     assert_eq!(partition(0, 10, None).lag(), 10);
-    assert_eq!(
-        partition(4, 10, Some(2)).lag(),
-        6,
-        "evicted before it was read"
-    );
-    assert_eq!(
-        partition(0, 10, Some(12)).lag(),
-        0,
-        "the topic was made anew"
-    );
+    assert_eq!(partition(4, 10, Some(2)).lag(), 6, "evicted before it was read");
+    assert_eq!(partition(0, 10, Some(12)).lag(), 0, "the topic was made anew");
 }
 
 #[test]

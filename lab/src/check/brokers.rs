@@ -29,11 +29,7 @@ pub async fn choose(named: Option<&str>) -> Result<Broker> {
 
 pub fn describe(broker: &Broker) -> String {
     let address = &broker.address;
-    let where_it_is = if broker.is_embedded() {
-        ", in memory"
-    } else {
-        ""
-    };
+    let where_it_is = if broker.is_embedded() { ", in memory" } else { "" };
     format!("broker {address}{where_it_is}")
 }
 

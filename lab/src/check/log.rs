@@ -9,16 +9,7 @@ pub fn names(line: &str, topic: &str, wanted: &[u64]) -> bool {
 
 /// Whether a line tells that `count` messages were passed over.
 pub fn tells_skipped(line: &str, count: u64) -> bool {
-    let words = [
-        "skip",
-        "reject",
-        "bad",
-        "invalid",
-        "malformed",
-        "decod",
-        "undecodable",
-        "poison",
-    ];
+    let words = ["skip", "reject", "bad", "invalid", "malformed", "decod", "undecodable", "poison"];
     let lower = line.to_lowercase();
     words.iter().any(|word| lower.contains(word)) && numbers(line).contains(&count)
 }

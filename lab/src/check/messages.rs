@@ -21,25 +21,17 @@ pub fn event(number: u64, user: &str) -> Record {
         "bot": number % 2 == 1,
         "title": format!("Page {number}"),
     });
-    Record {
-        key: Some(user.into()),
-        ..message(value.to_string())
-    }
+    Record { key: Some(user.into()), ..message(value.to_string()) }
 }
 
 /// Events of 97 users.
 pub fn some_events(numbers: std::ops::Range<u64>) -> Vec<Record> {
-    numbers
-        .map(|number| event(number, &format!("User {}", number % 97)))
-        .collect()
+    numbers.map(|number| event(number, &format!("User {}", number % 97))).collect()
 }
 
 /// A message of any content, without a key.
 pub fn message(value: impl AsRef<[u8]>) -> Record {
-    Record {
-        value: Some(value.into()),
-        ..Record::default()
-    }
+    Record { value: Some(value.into()), ..Record::default() }
 }
 
 /// The content of a message; empty where it has none.
@@ -64,9 +56,7 @@ pub fn ids(records: &[Record]) -> Result<Vec<String>> {
 fn id(record: &Record) -> Result<String> {
     let id = field(record, "id")?;
     let text = id.as_str();
-    Ok(text
-        .with_context(|| format!("a message with the id {id}"))?
-        .to_owned())
+    Ok(text.with_context(|| format!("a message with the id {id}"))?.to_owned())
 }
 
 /// A field of the event in `record`; null where it is missing.
@@ -83,10 +73,7 @@ pub fn nothing_lost(records: &[Record], replay: &Replay) -> Result<u64> {
     let sent = replay.truth().messages;
     let ids = ids(records)?;
     let distinct = ids.iter().collect::<HashSet<_>>().len() as u64;
-    ensure!(
-        distinct == sent,
-        "{distinct} different events in the topic and not {sent}"
-    );
+    ensure!(distinct == sent, "{distinct} different events in the topic and not {sent}");
     Ok(ids.len() as u64 - distinct)
 }
 
@@ -104,10 +91,8 @@ mod tests {
     #[test]
     fn ids_are_read_and_what_has_none_is_shown() {
         let records = [event(1, "Alice"), event(2, "Bob")];
-        let expected = [
-            "00000000-0000-4000-8000-000000000001",
-            "00000000-0000-4000-8000-000000000002",
-        ];
+        let expected =
+            ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
         assert_eq!(ids(&records).unwrap(), expected);
         let bad = message("{\"id\":null}");
         let error = ids(&[bad]).unwrap_err().to_string();

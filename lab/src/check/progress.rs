@@ -58,9 +58,7 @@ pub async fn all_committed(subject: &Subject, topics: &Topics) -> Result<()> {
         if lag == 0 {
             return Ok(Break(()));
         }
-        Ok(Continue(format!(
-            "{lag} messages that the group has not committed"
-        )))
+        Ok(Continue(format!("{lag} messages that the group has not committed")))
     })
     .await
 }
@@ -72,9 +70,7 @@ pub async fn at_least(subject: &Subject, topics: &Topics, wanted: u64) -> Result
         if came >= wanted {
             return Ok(Break(came));
         }
-        Ok(Continue(format!(
-            "{came} of {wanted} messages in the topic"
-        )))
+        Ok(Continue(format!("{came} of {wanted} messages in the topic")))
     })
     .await
 }
@@ -91,10 +87,7 @@ pub async fn moves_on(
         if cursors > before.1 {
             return Ok(Break((events, cursors)));
         }
-        Ok(Continue(format!(
-            "no new message in {} after {events} events",
-            topics.cursor
-        )))
+        Ok(Continue(format!("no new message in {} after {events} events", topics.cursor)))
     })
     .await
 }
@@ -106,10 +99,7 @@ pub async fn all_sent(subject: &Subject, topics: &Topics, replay: &Replay) -> Re
         if progress.finished {
             return Ok(Break(()));
         }
-        Ok(Continue(format!(
-            "the producer has read {} events, and not all",
-            progress.sent
-        )))
+        Ok(Continue(format!("the producer has read {} events, and not all", progress.sent)))
     })
     .await?;
     at_least(subject, topics, replay.truth().messages).await

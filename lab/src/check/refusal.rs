@@ -42,20 +42,12 @@ impl Subject {
         let finished = started.context("the program did not refuse to start")?;
         let said = finished.stderr.join("\n");
         ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
-        ensure!(
-            finished.status.code().is_some(),
-            "{}; stderr:\n{said}",
-            describe(finished.status)
-        );
+        ensure!(finished.status.code().is_some(), "{}; stderr:\n{said}", describe(finished.status));
         ensure!(!said.contains("panicked"), "a panic:\n{said}");
         for word in named {
             ensure!(said.contains(word), "a message without {word}:\n{said}");
         }
-        Ok(finished
-            .stderr
-            .into_iter()
-            .filter(|line| !line.trim().is_empty())
-            .collect())
+        Ok(finished.stderr.into_iter().filter(|line| !line.trim().is_empty()).collect())
     }
 
     /// As `refuses`, with a message of one line.
@@ -66,12 +58,7 @@ impl Subject {
         change: impl FnOnce(Program) -> Program,
     ) -> Result<String> {
         let lines = self.refuses(role, named, change).await?;
-        ensure!(
-            lines.len() == 1,
-            "{} lines on stderr:\n{}",
-            lines.len(),
-            lines.join("\n")
-        );
+        ensure!(lines.len() == 1, "{} lines on stderr:\n{}", lines.len(), lines.join("\n"));
         Ok(lines.concat())
     }
 

@@ -107,10 +107,7 @@ impl Report {
                 format!("{erase}  {} {name}{time}{note}\n", mark("✓").green())
             }
             Outcome::Skipped(reason) => {
-                format!(
-                    "{erase}  {} {name}: skipped, {reason}\n",
-                    mark("-").yellow()
-                )
+                format!("{erase}  {} {name}: skipped, {reason}\n", mark("-").yellow())
             }
             Outcome::Failed(came) => {
                 // Control characters of a program under test must not reach the terminal through us either.
@@ -127,13 +124,7 @@ impl Report {
 
     /// Prints the end, and says how `check` must exit.
     pub fn finish(&self) -> ExitCode {
-        let Self {
-            chapter,
-            passed,
-            failed,
-            skipped,
-            ..
-        } = self;
+        let Self { chapter, passed, failed, skipped, .. } = self;
         if self.json {
             print(&format!("{:#}\n", self.document()));
         } else {
@@ -141,11 +132,7 @@ impl Report {
                 "chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped\n"
             ));
         }
-        if self.good() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     /// No check has failed, and not all were skipped: what was not looked at is not good.
@@ -165,11 +152,7 @@ impl Report {
 }
 
 fn heading(suite: u8, check: &Check) -> String {
-    if check.needs.faults() {
-        "faults".to_owned()
-    } else {
-        format!("suite {suite}")
-    }
+    if check.needs.faults() { "faults".to_owned() } else { format!("suite {suite}") }
 }
 
 /// `--list`.

@@ -15,8 +15,7 @@ impl Subject {
     /// A server that counts the stream at `url`, over topics that nobody else has.
     pub async fn serve_stream(&self, url: &str) -> Result<Server> {
         let topics = self.topics().await?;
-        self.serve_stream_with(url, |program| topics.set(program))
-            .await
+        self.serve_stream_with(url, |program| topics.set(program)).await
     }
 
     /// One program up to chapter 4; from chapter 5 on the producer too, beside the server.
@@ -29,10 +28,8 @@ impl Subject {
         if !self.is_split() {
             return self.serve_with(change).await;
         }
-        let (producer, consumer) = tokio::join!(
-            self.start_role(PRODUCER, change),
-            self.start_role(CONSUMER, change)
-        );
+        let (producer, consumer) =
+            tokio::join!(self.start_role(PRODUCER, change), self.start_role(CONSUMER, change));
         let mut server = consumer?;
         server.beside = Some(Box::new(producer?));
         Ok(server)
@@ -40,10 +37,8 @@ impl Subject {
 
     /// A running producer of the stream at `url`.
     pub async fn start_producer(&self, topics: &Topics, url: &str) -> Result<Server> {
-        self.start_role(PRODUCER, |program| {
-            topics.set(program).env("WIKIPEDIA_STREAM_URL", url)
-        })
-        .await
+        self.start_role(PRODUCER, |program| topics.set(program).env("WIKIPEDIA_STREAM_URL", url))
+            .await
     }
 
     /// A running producer or consumer.
@@ -53,9 +48,7 @@ impl Subject {
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Server> {
         let mut server = self.launch(role, change)?;
-        self.wait_until_up(&mut server)
-            .await
-            .with_context(|| format!("the {role}"))?;
+        self.wait_until_up(&mut server).await.with_context(|| format!("the {role}"))?;
         Ok(server)
     }
 }

@@ -69,22 +69,10 @@ pub const HTTP: Check = Check {
     not_in_image: None,
     run: |_| Box::pin(std::future::ready(Ok(()))),
 };
-pub const PROCESS: Check = Check {
-    needs: Needs::Process,
-    ..HTTP
-};
-pub const CASSANDRA: Check = Check {
-    needs: Needs::Cassandra,
-    ..HTTP
-};
-pub const IMAGE: Check = Check {
-    needs: Needs::Image,
-    ..HTTP
-};
-pub const KAFKA: Check = Check {
-    needs: Needs::Faults,
-    ..HTTP
-};
+pub const PROCESS: Check = Check { needs: Needs::Process, ..HTTP };
+pub const CASSANDRA: Check = Check { needs: Needs::Cassandra, ..HTTP };
+pub const IMAGE: Check = Check { needs: Needs::Image, ..HTTP };
+pub const KAFKA: Check = Check { needs: Needs::Faults, ..HTTP };
 
 /// The error of a check that can't be made here, with the reason.
 #[derive(Debug)]

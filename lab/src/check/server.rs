@@ -40,9 +40,7 @@ pub struct Server {
 
 impl Server {
     pub fn process(&mut self) -> Result<&mut Process> {
-        self.process
-            .as_mut()
-            .context("there is no process, only a URL")
+        self.process.as_mut().context("there is no process, only a URL")
     }
 
     /// The server still answers `/status`: what came before did it no harm.
@@ -55,10 +53,8 @@ impl Server {
     /// Sends `signal` to it, and to the role beside it, and waits for the end of both.
     pub async fn leaves_on(&mut self, signal: Signal) -> Result<()> {
         let beside = self.beside.as_mut().map(|server| server.process.as_mut());
-        let mut processes: Vec<&mut Process> = [self.process.as_mut(), beside.flatten()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut processes: Vec<&mut Process> =
+            [self.process.as_mut(), beside.flatten()].into_iter().flatten().collect();
         for process in &processes {
             process.signal(signal)?;
         }
@@ -107,9 +103,7 @@ impl Subject {
         let fixed = self.has_fixed_port() && wait_for_free(FIXED_PORT).await;
         let mut server = self.launch_from(self.server_role(), change)?;
         if fixed {
-            server
-                .addresses
-                .push(format!("http://127.0.0.1:{FIXED_PORT}"));
+            server.addresses.push(format!("http://127.0.0.1:{FIXED_PORT}"));
         }
         self.wait_until_up(&mut server).await?;
         Ok(server)
@@ -127,11 +121,8 @@ impl Subject {
     ) -> Result<Server> {
         let folder = scratch::folder()?;
         let address = format!("127.0.0.1:{}", free_port()?);
-        let program = self
-            .program()?
-            .env("HTTP_ADDR", address.as_str())
-            .folder(folder.path())
-            .args([role]);
+        let program =
+            self.program()?.env("HTTP_ADDR", address.as_str()).folder(folder.path()).args([role]);
         let url = format!("http://{address}");
         Ok(Server {
             process: Some(change(program, &address)?.start()?),
@@ -144,11 +135,8 @@ impl Subject {
 
     /// Waits until the program answers.
     pub async fn wait_until_up(&self, server: &mut Server) -> Result<()> {
-        let patience = if self.never_up.load(Ordering::Relaxed) {
-            Duration::from_secs(5)
-        } else {
-            START
-        };
+        let patience =
+            if self.never_up.load(Ordering::Relaxed) { Duration::from_secs(5) } else { START };
         let start = Instant::now();
         loop {
             for url in &server.addresses {

@@ -54,15 +54,11 @@ pub async fn stats_with(client: &Client, token: &str) -> Result<Value> {
     response.has_status(200).context("GET /stats")?;
     let stats = response.json()?;
     let number = |field: &str| {
-        stats[field]
-            .as_u64()
-            .with_context(|| format!("no number {field} in {stats}"))
+        stats[field].as_u64().with_context(|| format!("no number {field} in {stats}"))
     };
     let (messages, bots, non_bots) = (number("messages")?, number("bots")?, number("non_bots")?);
     number("distinct_users")?;
-    let by_domain = stats["by_domain"]
-        .as_object()
-        .context("by_domain is no object")?;
+    let by_domain = stats["by_domain"].as_object().context("by_domain is no object")?;
     let by_domain: u64 = by_domain.values().filter_map(Value::as_u64).sum();
     ensure!(
         messages == bots + non_bots && messages == by_domain,
@@ -73,9 +69,7 @@ pub async fn stats_with(client: &Client, token: &str) -> Result<Value> {
 
 /// How many messages `/stats` has.
 pub async fn messages(client: &Client) -> Result<u64> {
-    Ok(stats(client).await?["messages"]
-        .as_u64()
-        .unwrap_or_default())
+    Ok(stats(client).await?["messages"].as_u64().unwrap_or_default())
 }
 
 /// Waits until `/stats` has at least so many messages.

@@ -28,10 +28,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A stream of 7 s, of which the first member of a group waits 3 s for others; the embedded broker could not keep much
 /// more.
 async fn load() -> Result<Replay> {
-    let options = replay::Options {
-        rate: 3_000,
-        ..replay::Options::of(21_000)
-    };
+    let options = replay::Options { rate: 3_000, ..replay::Options::of(21_000) };
     replay::start(options).await
 }
 
@@ -46,10 +43,7 @@ pub async fn in_time(server: &mut Server) -> Result<()> {
 
 /// A signal after the end of the stream would show nothing.
 pub fn in_the_middle(replay: &Replay) -> Result<()> {
-    ensure!(
-        !replay.progress().finished,
-        "the replay was over before the last signal"
-    );
+    ensure!(!replay.progress().finished, "the replay was over before the last signal");
     Ok(())
 }
 

@@ -37,28 +37,19 @@ impl Reply {
 
     /// As `cut`, without the comment that a stream begins with.
     pub fn bare(body: impl AsRef<[u8]>) -> Self {
-        Self {
-            bytes: [OK.as_bytes(), body.as_ref()].concat(),
-            hold: false,
-        }
+        Self { bytes: [OK.as_bytes(), body.as_ref()].concat(), hold: false }
     }
 
     /// A stream that falls silent after `body`, and stays open.
     pub fn hold(body: impl AsRef<[u8]>) -> Self {
-        Self {
-            hold: true,
-            ..Self::cut(body)
-        }
+        Self { hold: true, ..Self::cut(body) }
     }
 
     /// An answer other than 200, such as `429 Too Many Requests`.
     pub fn refusal(status: &str, headers: &str) -> Self {
         let bytes =
             format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n");
-        Self {
-            bytes: bytes.into_bytes(),
-            hold: false,
-        }
+        Self { bytes: bytes.into_bytes(), hold: false }
     }
 }
 
@@ -105,21 +96,12 @@ impl Stream {
                 shared
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(Request {
-                        head,
-                        at: Instant::now(),
-                    });
-                connections.spawn(answer(
-                    stream,
-                    replies.next().unwrap_or_else(|| Reply::hold("")),
-                ));
+                    .push(Request { head, at: Instant::now() });
+                connections
+                    .spawn(answer(stream, replies.next().unwrap_or_else(|| Reply::hold(""))));
             }
         });
-        Ok(Self {
-            port,
-            requests,
-            task,
-        })
+        Ok(Self { port, requests, task })
     }
 
     pub fn url(&self) -> String {
@@ -127,10 +109,7 @@ impl Stream {
     }
 
     pub fn requests(&self) -> Vec<Request> {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until `count` requests have come.
@@ -145,9 +124,7 @@ impl Stream {
                 return Ok(Break(requests));
             }
             let came = requests.len();
-            Ok(Continue(format!(
-                "{came} of {count} connections to the stream"
-            )))
+            Ok(Continue(format!("{came} of {count} connections to the stream")))
         })
         .await
     }
@@ -230,7 +207,5 @@ pub fn block(number: u64, data: &str) -> String {
 
 /// The blocks of the events of a range.
 pub fn events(numbers: std::ops::Range<u64>) -> String {
-    numbers
-        .map(|number| block(number, &change(number).to_string()))
-        .collect()
+    numbers.map(|number| block(number, &change(number).to_string())).collect()
 }

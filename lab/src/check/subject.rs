@@ -82,17 +82,12 @@ impl Subject {
 
     /// The program inside a Docker image that is here.
     pub async fn in_image(chapter: u8, image: &str) -> Result<Self> {
-        docker(["image", "inspect", "--format", "{{.Id}}", image])
-            .await
-            .with_context(|| {
-                let (_, build) = docker::image(chapter);
-                format!("cannot run {image}; `{build}` makes one")
-            })?;
+        docker(["image", "inspect", "--format", "{{.Id}}", image]).await.with_context(|| {
+            let (_, build) = docker::image(chapter);
+            format!("cannot run {image}; `{build}` makes one")
+        })?;
         let subject = Self::new(chapter, Program::in_image(image)).await?;
-        Ok(Self {
-            image: Some(image.to_owned()),
-            ..subject
-        })
+        Ok(Self { image: Some(image.to_owned()), ..subject })
     }
 
     /// Takes note of a Cassandra that answers at the first of `nodes`.
@@ -205,9 +200,7 @@ impl Subject {
         let Some(broker) = &self.broker else {
             return Ok(program);
         };
-        let program = self
-            .quiet
-            .set(program.env("REDPANDA_BROKER", &broker.address));
+        let program = self.quiet.set(program.env("REDPANDA_BROKER", &broker.address));
         if broker.is_embedded() {
             // After a member has left, it has the next one wait for nearly as long: 44 s where nothing is said.
             return Ok(program.env("REDPANDA_PROPERTIES", "session.timeout.ms=6000"));

@@ -11,12 +11,7 @@ mod suite5;
 use crate::check::runner::Check;
 
 /// The checks of suite 1, of suite 2, and so on.
-pub const ALL: [&[&[Check]]; 5] = [
-    suite1::CHECKS,
-    suite2::CHECKS,
-    suite3::CHECKS,
-    suite4::CHECKS,
-    suite5::CHECKS,
-];
+pub const ALL: [&[&[Check]]; 5] =
+    [suite1::CHECKS, suite2::CHECKS, suite3::CHECKS, suite4::CHECKS, suite5::CHECKS];
 
 pub const FAULTS: &[&[Check]] = faults::CHECKS;

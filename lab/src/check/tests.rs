@@ -28,27 +28,16 @@ fn options(arguments: &[&str]) -> Options {
 
 /// Serves `routes` until the test ends.
 async fn serve(routes: Router) -> String {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
     url
 }
 
 fn good_server() -> Router {
-    let missing = async || {
-        (
-            StatusCode::NOT_FOUND,
-            Json(json!({"error": "no such path"})),
-        )
-    };
+    let missing = async || (StatusCode::NOT_FOUND, Json(json!({"error": "no such path"})));
     let wrong = async || {
-        (
-            StatusCode::METHOD_NOT_ALLOWED,
-            [("allow", "GET,HEAD")],
-            Json(json!({"error": "GET it"})),
-        )
+        (StatusCode::METHOD_NOT_ALLOWED, [("allow", "GET,HEAD")], Json(json!({"error": "GET it"})))
     };
     let status = get(async || Json(json!({"status": "ok"}))).fallback(wrong);
     Router::new().route("/status", status).fallback(missing)
@@ -73,16 +62,8 @@ async fn a_good_server_passes_over_its_url_and_what_needs_the_process_is_skipped
         .iter()
         .filter(|c| c["status"] == "skipped")
         .collect();
-    assert!(
-        skipped
-            .iter()
-            .any(|check| check["name"] == "SIGTERM ends the program")
-    );
-    assert!(
-        skipped
-            .iter()
-            .all(|check| check["came"].as_str().unwrap().contains("--url"))
-    );
+    assert!(skipped.iter().any(|check| check["name"] == "SIGTERM ends the program"));
+    assert!(skipped.iter().all(|check| check["came"].as_str().unwrap().contains("--url")));
 }
 
 #[tokio::test]
@@ -125,19 +106,14 @@ async fn a_program_that_ends_at_once_fails_with_its_last_words() {
         let (Outcome::Failed(came), _) = runner::run(check, &subject, false).await else {
             panic!("{}", check.name)
         };
-        assert!(
-            came.contains("exit status 3") && came.contains("no wheels"),
-            "{came}"
-        );
+        assert!(came.contains("exit status 3") && came.contains("no wheels"), "{came}");
     }
 }
 
 #[tokio::test]
 async fn a_program_that_starts_in_spite_of_a_bad_value_fails() {
     // An argument that only the first `sh` sees; the role comes behind it.
-    let subject = Subject::new(2, Program::new(["sh", "-c", "exit 0"]))
-        .await
-        .unwrap();
+    let subject = Subject::new(2, Program::new(["sh", "-c", "exit 0"])).await.unwrap();
     let options = options(&["2", "--only", "a bad STORAGE", "--only", "a bad HTTP_ADDR"]);
     for (_, check) in select(&options).unwrap() {
         let (Outcome::Failed(came), _) = runner::run(check, &subject, false).await else {
@@ -149,22 +125,11 @@ async fn a_program_that_starts_in_spite_of_a_bad_value_fails() {
 
 #[tokio::test]
 async fn outcomes_are_passed_failed_and_skipped_with_the_reason() {
-    const FAILS: Check = Check {
-        run: |_| Box::pin(async { bail!("a horse") }),
-        ..HTTP
-    };
-    const SKIPS: Check = Check {
-        run: |_| Box::pin(async { Err(Skip("no horses".to_owned()).into()) }),
-        ..HTTP
-    };
-    const SLOW: Check = Check {
-        slow: true,
-        ..FAILS
-    };
-    const CASSANDRA: Check = Check {
-        needs: Needs::Cassandra,
-        ..PROCESS
-    };
+    const FAILS: Check = Check { run: |_| Box::pin(async { bail!("a horse") }), ..HTTP };
+    const SKIPS: Check =
+        Check { run: |_| Box::pin(async { Err(Skip("no horses".to_owned()).into()) }), ..HTTP };
+    const SLOW: Check = Check { slow: true, ..FAILS };
+    const CASSANDRA: Check = Check { needs: Needs::Cassandra, ..PROCESS };
     let subject = Subject::at(1, "http://127.0.0.1:1").unwrap();
     let outcome = async |check: &Check, quick: bool| runner::run(check, &subject, quick).await.0;
     assert!(matches!(outcome(&HTTP, false).await, Outcome::Passed(_)));
@@ -182,22 +147,14 @@ async fn outcomes_are_passed_failed_and_skipped_with_the_reason() {
     let subject = Subject::new(3, Program::new(["true"])).await.unwrap();
     let (outcome, _) = runner::run(&CASSANDRA, &subject, false).await;
     assert!(matches!(outcome, Outcome::Skipped(reason) if reason.contains("Cassandra")));
-    const IMAGE: Check = Check {
-        needs: Needs::Image,
-        ..PROCESS
-    };
+    const IMAGE: Check = Check { needs: Needs::Image, ..PROCESS };
     let (outcome, _) = runner::run(&IMAGE, &subject, false).await;
     assert!(matches!(outcome, Outcome::Skipped(reason) if reason.contains("--image ch-3")));
 }
 
 #[test]
 fn a_failed_check_is_shown_with_what_was_expected_and_its_control_characters_are_not() {
-    let check = Check {
-        name: "a horse",
-        expected: "four legs",
-        hint: "count again",
-        ..HTTP
-    };
+    let check = Check { name: "a horse", expected: "four legs", hint: "count again", ..HTTP };
     let failed = Outcome::Failed("three\x1b[2J\nand a half".to_owned());
     let mut report = Report::new(1, false);
     // Also where the tests run in a terminal.
@@ -210,30 +167,18 @@ fn a_failed_check_is_shown_with_what_was_expected_and_its_control_characters_are
 #[test]
 fn nothing_but_skipped_checks_is_not_good() {
     let mut report = Report::new(1, true);
-    report.add(
-        1,
-        &HTTP,
-        (Outcome::Skipped("no".to_owned()), std::time::Duration::ZERO),
-    );
+    report.add(1, &HTTP, (Outcome::Skipped("no".to_owned()), std::time::Duration::ZERO));
     assert!(!report.good());
     report.add(1, &HTTP, (Outcome::Passed(None), std::time::Duration::ZERO));
     assert!(report.good());
-    report.add(
-        1,
-        &HTTP,
-        (Outcome::Failed("no".to_owned()), std::time::Duration::ZERO),
-    );
+    report.add(1, &HTTP, (Outcome::Failed("no".to_owned()), std::time::Duration::ZERO));
     assert!(!report.good());
 }
 
 #[test]
 fn suites_are_chosen_by_chapter_number_and_name() {
     let suites = |arguments: &[&str]| -> HashSet<u8> {
-        select(&options(arguments))
-            .unwrap()
-            .into_iter()
-            .map(|(suite, _)| suite)
-            .collect()
+        select(&options(arguments)).unwrap().into_iter().map(|(suite, _)| suite).collect()
     };
     assert_eq!(suites(&["1"]), HashSet::from([1]));
     assert_eq!(suites(&["3"]), HashSet::from([1, 2, 3]));
@@ -280,10 +225,6 @@ fn every_check_has_a_name_of_its_own_an_expectation_and_a_hint() {
         [&["5"][..], &["5", "--faults"]].map(|arguments| select(&options(arguments)));
     for (_, check) in [suites.unwrap(), faults.unwrap()].concat() {
         assert!(names.insert(check.name), "two checks named {}", check.name);
-        assert!(
-            !check.expected.is_empty() && !check.hint.is_empty(),
-            "{}",
-            check.name
-        );
+        assert!(!check.expected.is_empty() && !check.hint.is_empty(), "{}", check.name);
     }
 }

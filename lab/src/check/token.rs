@@ -21,9 +21,7 @@ use crate::credentials::JWT_SECRET;
 use crate::credentials::USERNAME;
 
 pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The claims of a good token.
@@ -34,11 +32,7 @@ pub fn claims() -> Value {
 /// A token signed as `algorithm` says, with any header and claims.
 pub fn signed(algorithm: &str, claims: &Value, secret: &str) -> Result<String> {
     let header = json!({"alg": algorithm, "typ": "JWT"});
-    let signed = format!(
-        "{}.{}",
-        encode(header.to_string()),
-        encode(claims.to_string())
-    );
+    let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
     let signature = match algorithm {
         "HS256" => sign::<Hmac<Sha256>>(&signed, secret)?,
         "HS384" => sign::<Hmac<Sha384>>(&signed, secret)?,
@@ -59,16 +53,11 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
 /// Header and claims of a token.
 pub fn decode(token: &str) -> Result<(Value, Value)> {
     let parts: Vec<&str> = token.split('.').collect();
-    let [header, claims, _] = parts.as_slice() else {
-        bail!("a token of {} parts", parts.len())
-    };
+    let [header, claims, _] = parts.as_slice() else { bail!("a token of {} parts", parts.len()) };
     let json = |part: &str| -> Result<Value> {
         Ok(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part)?)?)
     };
-    Ok((
-        json(header).context("the token's header")?,
-        json(claims).context("the token's claims")?,
-    ))
+    Ok((json(header).context("the token's header")?, json(claims).context("the token's claims")?))
 }
 
 pub fn signature(text: &str, secret: &str) -> Result<String> {
@@ -90,10 +79,7 @@ mod tests {
     fn a_token_is_signed_as_others_sign_it() {
         let header_and_claims = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ";
         let signature = sign::<Hmac<Sha256>>(header_and_claims, "your-256-bit-secret").unwrap();
-        assert_eq!(
-            encode(signature),
-            "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
-        );
+        assert_eq!(encode(signature), "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c");
     }
 
     #[test]

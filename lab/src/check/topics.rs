@@ -29,11 +29,7 @@ impl Topics {
 
     fn numbered(number: u32) -> Self {
         let events = format!("lab-check-{}-{number}", std::process::id());
-        Self {
-            cursor: format!("{events}.cursor"),
-            group: format!("{events}.group"),
-            events,
-        }
+        Self { cursor: format!("{events}.cursor"), group: format!("{events}.group"), events }
     }
 
     pub fn set(&self, program: Program) -> Program {
@@ -59,9 +55,6 @@ impl Topics {
             .flat_map(|topics| [topics.events, topics.cursor])
             // A topic that was never made is no loss.
             .map(|name| async move { drop(broker.delete(&name).await) });
-        futures_util::stream::iter(deletions)
-            .buffer_unordered(8)
-            .collect::<()>()
-            .await;
+        futures_util::stream::iter(deletions).buffer_unordered(8).collect::<()>().await;
     }
 }

@@ -31,11 +31,7 @@ pub async fn equals_truth(client: &Client, replay: &Replay, patience: Duration) 
         if finished && came >= sent {
             return totals::compare(&stats, &truth).map(Break);
         }
-        let read = if finished {
-            "all events sent"
-        } else {
-            "the replay not read to its end"
-        };
+        let read = if finished { "all events sent" } else { "the replay not read to its end" };
         Ok(Continue(format!("{came} of {sent} messages, {read}")))
     })
     .await
@@ -50,11 +46,7 @@ pub async fn is_all(
 ) -> Result<()> {
     let sent = progress::all_sent(subject, topics, replay).await?;
     let truth = replay.truth();
-    ensure!(
-        sent == truth.messages,
-        "{sent} messages in the topic and not {}",
-        truth.messages
-    );
+    ensure!(sent == truth.messages, "{sent} messages in the topic and not {}", truth.messages);
     equals_truth(client, replay, PATIENCE).await?;
     let response = client.get_with_token("/stats", &token::good()?).await?;
     ranking::same(&ranking::of(&response)?, &truth.by_user)

@@ -51,16 +51,10 @@ mod tests {
         let mut asked = 0;
         let third = until(SOON, async || {
             asked += 1;
-            Ok(if asked == 3 {
-                Break(asked)
-            } else {
-                Continue(String::new())
-            })
+            Ok(if asked == 3 { Break(asked) } else { Continue(String::new()) })
         });
         assert_eq!(third.await.unwrap(), 3);
-        let never = until(Duration::ZERO, async || {
-            Ok(Continue::<(), _>("2 of 3".to_owned()))
-        });
+        let never = until(Duration::ZERO, async || Ok(Continue::<(), _>("2 of 3".to_owned())));
         assert_eq!(never.await.unwrap_err().to_string(), "2 of 3, after 0 s");
         let mut asked = 0;
         let failed = until(SOON, async || {

@@ -42,18 +42,12 @@ impl Need {
     pub const HADOLINT: Self = Self::Tool("hadolint", &["--version"]);
     pub const ZIZMOR: Self = Self::Tool("zizmor", &["--version"]);
     /// They read what an instrumented program counted.
-    pub const LLVM_TOOLS: Self = Self::Fetched(
-        "the toolchain's llvm-tools",
-        &["rustup", "component", "add", "llvm-tools"],
-    );
-    pub const ADVISORIES: Self = Self::Fetched(
-        "the advisories of RustSec",
-        &["cargo", "deny", "--locked", "fetch", "db"],
-    );
-    pub const VULNERABILITIES: Self = Self::Fetched(
-        "grype's database of vulnerabilities",
-        &["grype", "db", "update"],
-    );
+    pub const LLVM_TOOLS: Self =
+        Self::Fetched("the toolchain's llvm-tools", &["rustup", "component", "add", "llvm-tools"]);
+    pub const ADVISORIES: Self =
+        Self::Fetched("the advisories of RustSec", &["cargo", "deny", "--locked", "fetch", "db"]);
+    pub const VULNERABILITIES: Self =
+        Self::Fetched("grype's database of vulnerabilities", &["grype", "db", "update"]);
 
     /// In a few words, for the list.
     pub fn name(self) -> String {
@@ -89,9 +83,7 @@ impl Need {
                 let node = first_node();
                 match services::cassandra_answers(&node).await {
                     true => None,
-                    false => Some(format!(
-                        "no Cassandra answers on {node}: cargo lab services up"
-                    )),
+                    false => Some(format!("no Cassandra answers on {node}: cargo lab services up")),
                 }
             }
             Self::Topic => (number < 5).then(|| format!("{} has no topic", chapters::name(number))),
@@ -100,9 +92,9 @@ impl Need {
                 let broker = first_of("REDPANDA_BROKER", "127.0.0.1:9092");
                 match services::kafka_answers(&broker).await {
                     true => None,
-                    false => Some(format!(
-                        "no Kafka answers on {broker}: cargo lab services up kafka"
-                    )),
+                    false => {
+                        Some(format!("no Kafka answers on {broker}: cargo lab services up kafka"))
+                    }
                 }
             }
             Self::Docker => {
@@ -118,9 +110,9 @@ impl Need {
                 true => None,
                 false => Some(format!("{} has no Dockerfile", chapters::name(number))),
             },
-            Self::Step(name) => not_passed
-                .contains(&name)
-                .then(|| format!("`{name}` did not pass")),
+            Self::Step(name) => {
+                not_passed.contains(&name).then(|| format!("`{name}` did not pass"))
+            }
         }
     }
 }
@@ -186,10 +178,7 @@ mod tests {
         let lack = Need::Topic.lack(4, &[]).await.unwrap();
         assert_eq!(lack, "ch-4 has no topic");
         let lack = Need::Fetched("it", &["false"]).lack(1, &[]).await.unwrap();
-        assert!(
-            lack.starts_with("it can't be fetched: try `false`"),
-            "{lack}"
-        );
+        assert!(lack.starts_with("it can't be fetched: try `false`"), "{lack}");
     }
 
     #[tokio::test]

@@ -26,11 +26,7 @@ pub struct Report {
 
 impl Report {
     pub fn new(chapter: u8) -> Self {
-        Self {
-            chapter,
-            colour: terminal::has_colour(),
-            results: Vec::new(),
-        }
+        Self { chapter, colour: terminal::has_colour(), results: Vec::new() }
     }
 
     pub fn head(&self) {
@@ -59,11 +55,7 @@ impl Report {
         let name = step.name;
         match outcome {
             Outcome::Passed(took) => {
-                format!(
-                    "{} {name} ({:.1} s)",
-                    self.paint("32", "✓"),
-                    took.as_secs_f64()
-                )
+                format!("{} {name} ({:.1} s)", self.paint("32", "✓"), took.as_secs_f64())
             }
             Outcome::Failed(took, status) => format!(
                 "{} {name} ({:.1} s): {}; it catches {}",
@@ -92,10 +84,7 @@ impl Report {
             print(&format!("{}\n", self.line(step, outcome)));
         }
         let count = |wanted: fn(&Outcome) -> bool| {
-            self.results
-                .iter()
-                .filter(|(_, outcome)| wanted(outcome))
-                .count()
+            self.results.iter().filter(|(_, outcome)| wanted(outcome)).count()
         };
         let passed = count(|outcome| matches!(outcome, Outcome::Passed(_)));
         let failed = count(|outcome| matches!(outcome, Outcome::Failed(..)));
@@ -209,16 +198,10 @@ mod tests {
 
     #[test]
     fn lines_name_the_step_and_say_what_to_do() {
-        let report = Report {
-            colour: true,
-            ..report(vec![])
-        };
+        let report = Report { colour: true, ..report(vec![]) };
         let step = STEPS.iter().find(|step| step.name == "Format").unwrap();
         let line = report.line(step, &skipped());
-        assert_eq!(
-            line,
-            "\x1b[33m- Format: skipped, it is missing: install it\x1b[0m"
-        );
+        assert_eq!(line, "\x1b[33m- Format: skipped, it is missing: install it\x1b[0m");
         let line = report.line(step, &failed());
         assert!(line.contains("exit status 1; it catches code"), "{line}");
     }

@@ -108,11 +108,7 @@ fn only_main_and_version_tags_publish() {
         ("pull_request", PULL, false),
         ("pull_request", MAIN, false),
         ("workflow_dispatch", MAIN, false),
-        (
-            "merge_group",
-            "refs/heads/gh-readonly-queue/main/pr-7",
-            false,
-        ),
+        ("merge_group", "refs/heads/gh-readonly-queue/main/pr-7", false),
     ] {
         let decided = decided("ch-2/src/main.rs", event, reference, None);
         let line = format!("publish={publishes}\n");
@@ -132,10 +128,8 @@ fn green(words: &str) -> bool {
         "IMAGE_RESULT",
         "PUBLISH_RESULT",
     ];
-    let words: Vec<&str> = words
-        .split(' ')
-        .map(|word| if word == "-" { "" } else { word })
-        .collect();
+    let words: Vec<&str> =
+        words.split(' ').map(|word| if word == "-" { "" } else { word }).collect();
     assert_eq!(words.len(), names.len());
     let variables: Vec<(&str, &str)> = names.into_iter().zip(words).collect();
     run(("ok", "Verdict"), &chapters::root(), &variables).0

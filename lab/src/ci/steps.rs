@@ -40,12 +40,7 @@ pub const STEPS: &[Step] = &[
         "a checker in another version than the one pinned",
         GitHub("at home: `bash .ci/tools`"),
     ),
-    step(
-        "checks",
-        "Format",
-        "code that is not laid out as rustfmt does it",
-        Home(&[]),
-    ),
+    step("checks", "Format", "code that is not laid out as rustfmt does it", Home(&[])),
     step(
         "checks",
         "Clippy",
@@ -63,12 +58,7 @@ pub const STEPS: &[Step] = &[
         "checks",
         "Coverage",
         "code that no test runs: it fails for no share, but shows the lines",
-        Home(&[
-            Need::CARGO_LLVM_COV,
-            Need::LLVM_TOOLS,
-            Need::Cassandra,
-            Need::Kafka,
-        ]),
+        Home(&[Need::CARGO_LLVM_COV, Need::LLVM_TOOLS, Need::Cassandra, Need::Kafka]),
     ),
     step(
         "checks",
@@ -142,11 +132,7 @@ pub const STEPS: &[Step] = &[
         "image",
         "Check the image",
         "a promise that the program keeps on your machine and not in its image",
-        Home(&[
-            Need::Dockerfile,
-            Need::Docker,
-            Need::Step("Build the image"),
-        ]),
+        Home(&[Need::Dockerfile, Need::Docker, Need::Step("Build the image")]),
     ),
     step(
         "image",
@@ -188,10 +174,5 @@ pub const STEPS: &[Step] = &[
 ];
 
 const fn step(job: &'static str, name: &'static str, catches: &'static str, place: Place) -> Step {
-    Step {
-        job,
-        name,
-        catches,
-        place,
-    }
+    Step { job, name, catches, place }
 }

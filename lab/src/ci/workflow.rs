@@ -44,15 +44,9 @@ impl Workflow {
         for (id, job) in jobs {
             let mut steps = Vec::new();
             for step in job["steps"].as_vec().into_iter().flatten() {
-                steps.push(Step {
-                    name: text_of(&step["name"]),
-                    run: text_of(&step["run"]),
-                });
+                steps.push(Step { name: text_of(&step["name"]), run: text_of(&step["run"]) });
             }
-            read.push(Job {
-                id: id.as_str().unwrap_or_default().to_owned(),
-                steps,
-            });
+            read.push(Job { id: id.as_str().unwrap_or_default().to_owned(), steps });
         }
         Ok(Self { jobs: read })
     }
@@ -60,10 +54,7 @@ impl Workflow {
     /// The steps that run a script, with the job that each is in.
     pub fn scripts(&self) -> impl Iterator<Item = (&str, &Step)> {
         self.jobs.iter().flat_map(|job| {
-            job.steps
-                .iter()
-                .filter(|step| step.run.is_some())
-                .map(|step| (job.id.as_str(), step))
+            job.steps.iter().filter(|step| step.run.is_some()).map(|step| (job.id.as_str(), step))
         })
     }
 
@@ -100,10 +91,7 @@ mod tests {
             .collect();
         assert_eq!(
             seen,
-            [
-                ("second", Some("One"), Some("cargo one")),
-                ("first", Some("Two"), Some("a\nb\n")),
-            ]
+            [("second", Some("One"), Some("cargo one")), ("first", Some("Two"), Some("a\nb\n")),]
         );
         assert_eq!(workflow.script("first", "Two"), Some("a\nb\n"));
         assert_eq!(workflow.script("second", "Two"), None);

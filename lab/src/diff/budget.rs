@@ -56,10 +56,7 @@ pub fn check(root: &Path, steps: &[(u8, u8)]) -> Result<(String, bool)> {
 
 /// The least carry-over in percent from the chapter before into chapter `into`.
 fn least(into: u8) -> usize {
-    EXCEPTIONS
-        .iter()
-        .find(|(chapter, _)| *chapter == into)
-        .map_or(LEAST, |(_, least)| *least)
+    EXCEPTIONS.iter().find(|(chapter, _)| *chapter == into).map_or(LEAST, |(_, least)| *least)
 }
 
 fn holds(step: &Step, into: u8) -> bool {
@@ -71,11 +68,7 @@ mod tests {
     use super::*;
 
     fn step(carried: usize) -> Step {
-        Step {
-            changes: Vec::new(),
-            lines: 1000,
-            carried,
-        }
+        Step { changes: Vec::new(), lines: 1000, carried }
     }
 
     #[test]

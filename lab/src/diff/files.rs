@@ -41,9 +41,7 @@ impl Chapter {
             folder.join("Cargo.toml").is_file(),
             "{shown} is no chapter, for it has no Cargo.toml"
         );
-        let folder = folder
-            .canonicalize()
-            .with_context(|| format!("cannot find {shown}"))?;
+        let folder = folder.canonicalize().with_context(|| format!("cannot find {shown}"))?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let files = files(&folder)?;
         let manifest = files.get("Cargo.toml").and_then(Content::text);
@@ -57,11 +55,7 @@ impl Chapter {
     }
 
     pub fn new(name: String, number: u8, files: BTreeMap<String, Content>) -> Self {
-        Self {
-            name,
-            number,
-            files,
-        }
+        Self { name, number, files }
     }
 
     pub fn name(&self) -> &str {
@@ -161,17 +155,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_binary() {
-        assert!(matches!(
-            Content::from(b"fn main() {}".to_vec()),
-            Content::Text(_)
-        ));
-        assert!(matches!(
-            Content::from(b"a\0b".to_vec()),
-            Content::Binary(_)
-        ));
-        assert!(matches!(
-            Content::from(vec![0xFF, 0xFE]),
-            Content::Binary(_)
-        ));
+        assert!(matches!(Content::from(b"fn main() {}".to_vec()), Content::Text(_)));
+        assert!(matches!(Content::from(b"a\0b".to_vec()), Content::Binary(_)));
+        assert!(matches!(Content::from(vec![0xFF, 0xFE]), Content::Binary(_)));
     }
 }

@@ -23,10 +23,7 @@ pub fn diff(
     options: &[&str],
 ) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let old = a
-        .files
-        .get(path)
-        .map(|content| content.renumbered(a.number, b.number));
+    let old = a.files.get(path).map(|content| content.renumbered(a.number, b.number));
     let mut names = Vec::new();
     for (side, chapter, content) in [("a", a, old.as_ref()), ("b", b, b.files.get(path))] {
         let Some(content) = content else {
@@ -65,10 +62,7 @@ fn write(file: &Path, content: &Content, keep: fn(&str) -> bool) -> std::io::Res
     }
     match content {
         Content::Text(text) => {
-            let lines: String = text
-                .split_inclusive('\n')
-                .filter(|line| keep(line))
-                .collect();
+            let lines: String = text.split_inclusive('\n').filter(|line| keep(line)).collect();
             std::fs::write(file, lines)
         }
         Content::Binary(bytes) => std::fs::write(file, bytes),

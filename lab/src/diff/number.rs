@@ -2,9 +2,7 @@
 
 /// The number of a package that is named `ch-N`.
 pub fn of_package(manifest: &str) -> Option<u8> {
-    let name = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("name = \"ch-"))?;
+    let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"ch-"))?;
     name.strip_suffix('"')?.parse().ok()
 }
 

@@ -49,10 +49,7 @@ fn through(pager: &str, text: &[u8]) -> Result<bool> {
         started => started.with_context(|| format!("cannot run the pager {pager}"))?,
     };
     // The pager's stdin is closed at the end of this statement, which tells it that the text ends here.
-    let written = child
-        .stdin
-        .take()
-        .map_or(Ok(()), |mut stdin| stdin.write_all(text));
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text));
     child.wait().context("cannot wait for the pager")?;
     match written {
         // The user has seen enough.

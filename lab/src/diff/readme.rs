@@ -42,34 +42,18 @@ fn row(line: usize, text: &str) -> Option<Row<'_>> {
     let mut cells = text.trim().strip_prefix('|')?.splitn(3, '|');
     let path = cells.next()?.trim().strip_prefix('`')?.strip_suffix('`')?;
     let kind = cells.next().unwrap_or_default().trim();
-    let why = cells
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .trim_end_matches('|')
-        .trim();
-    Some(Row {
-        line,
-        path,
-        kind,
-        why,
-    })
+    let why = cells.next().unwrap_or_default().trim().trim_end_matches('|').trim();
+    Some(Row { line, path, kind, why })
 }
 
 /// Puts the changes in the order in which to read them: as `b`'s README lists them, then the others, tests after code.
 /// A learner's own chapter may have no such README; then it is that of `a`.
 pub fn sort(changes: &mut [FileChange], a: &Chapter, b: &Chapter) {
-    let listed = [b, a]
-        .into_iter()
-        .find_map(|chapter| chapter.readme().and_then(rows))
-        .unwrap_or_default();
+    let listed =
+        [b, a].into_iter().find_map(|chapter| chapter.readme().and_then(rows)).unwrap_or_default();
     changes.sort_by_key(|change| {
         let position = listed.iter().position(|row| row.path == change.path);
-        (
-            position.unwrap_or(listed.len()),
-            is_test(&change.path),
-            change.path.clone(),
-        )
+        (position.unwrap_or(listed.len()), is_test(&change.path), change.path.clone())
     });
 }
 

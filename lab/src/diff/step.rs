@@ -60,18 +60,12 @@ impl Step {
             .filter(|(path, _)| !is_left_out(path))
             .map(|(_, content)| lines_that_count(content))
             .sum();
-        Ok(Self {
-            changes,
-            lines,
-            carried: lines - removed,
-        })
+        Ok(Self { changes, lines, carried: lines - removed })
     }
 
     /// Tenths of a percent, rounded down, so that what is printed never looks better than it is.
     pub fn carry_over_per_mille(&self) -> usize {
-        (self.carried * 1000)
-            .checked_div(self.lines)
-            .unwrap_or(1000)
+        (self.carried * 1000).checked_div(self.lines).unwrap_or(1000)
     }
 
     /// The changes that count: all but READMEs and lock files.
@@ -106,10 +100,7 @@ pub fn changes(a: &Chapter, b: &Chapter) -> Vec<FileChange> {
         Some(FileChange {
             path: path.clone(),
             kind,
-            binary: [old, new]
-                .iter()
-                .flatten()
-                .any(|side| side.text().is_none()),
+            binary: [old, new].iter().flatten().any(|side| side.text().is_none()),
             counts: !is_left_out(path),
             added: 0,
             removed: 0,

@@ -14,28 +14,15 @@ pub fn write(
     shown: &[&FileChange],
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
-    let width = shown
-        .iter()
-        .map(|change| change.path.len())
-        .max()
-        .unwrap_or(0);
+    let width = shown.iter().map(|change| change.path.len()).max().unwrap_or(0);
     writeln!(out, "{} > {}", a.name(), b.name())?;
     for change in shown {
         let numbers = if change.binary {
             "binary".to_owned()
         } else {
-            format!(
-                "{:>6} {:>6}",
-                signed('+', change.added),
-                signed('-', change.removed)
-            )
+            format!("{:>6} {:>6}", signed('+', change.added), signed('-', change.removed))
         };
-        writeln!(
-            out,
-            "  {:<8} {:<width$} {numbers}",
-            change.kind.word(),
-            change.path
-        )?;
+        writeln!(out, "  {:<8} {:<width$} {numbers}", change.kind.word(), change.path)?;
     }
     writeln!(
         out,

@@ -18,10 +18,7 @@ fn numbered(lines: std::ops::Range<u32>) -> String {
 }
 
 fn shown(root: &Path, options: &Options) -> String {
-    let (a, b) = (
-        Chapter::read(root, 1).unwrap(),
-        Chapter::read(root, 2).unwrap(),
-    );
+    let (a, b) = (Chapter::read(root, 1).unwrap(), Chapter::read(root, 2).unwrap());
     String::from_utf8(show(&a, &b, options, false).unwrap()).unwrap()
 }
 
@@ -68,16 +65,10 @@ carry-over 100.0 %: 1 of 1 lines of ch-1 live on
         format!("--- /dev/null\n+++ b/ch-2/src/new.rs\n@@ -0,0 +1 @@\n+fn new() {{}}\n\n{summary}");
     assert!(seen.ends_with(&expected), "{seen}");
     assert_eq!(seen.matches("diff --git").count(), 1, "{seen}");
-    let with_readme = Options {
-        readme: true,
-        ..OPTIONS
-    };
+    let with_readme = Options { readme: true, ..OPTIONS };
     // The removed line has the newer chapter's number too.
     assert!(shown(root.path(), &with_readme).contains("-about ch-2\n+about more\n"));
-    let stat = Options {
-        stat: true,
-        ..OPTIONS
-    };
+    let stat = Options { stat: true, ..OPTIONS };
     assert_eq!(shown(root.path(), &stat), summary);
 }
 
@@ -85,31 +76,14 @@ carry-over 100.0 %: 1 of 1 lines of ch-1 live on
 fn files_come_in_the_readme_s_order_and_then_tests_after_code() {
     let root = Scratch::new();
     root.write("ch-1/gone.rs", "x\n");
-    for path in [
-        "a.rs",
-        "b.rs",
-        "c.rs",
-        "d/tests.rs",
-        "d/x.rs",
-        "e_tests.rs",
-        "f.rs",
-    ] {
+    for path in ["a.rs", "b.rs", "c.rs", "d/tests.rs", "d/x.rs", "e_tests.rs", "f.rs"] {
         root.write(&format!("ch-2/{path}"), "x\n");
     }
     let readme = "## What changed\n\n| `c.rs` | new | first |\n| `gone.rs` | gone | then |\n\nStop here.\n\n\
         | `a.rs` | new | later |\n\n| `e_tests.rs` | new | test |\n";
     root.write("ch-2/README.md", readme);
     let seen = shown(root.path(), &OPTIONS);
-    let order = [
-        "c.rs",
-        "gone.rs",
-        "a.rs",
-        "e_tests.rs",
-        "b.rs",
-        "d/x.rs",
-        "f.rs",
-        "d/tests.rs",
-    ];
+    let order = ["c.rs", "gone.rs", "a.rs", "e_tests.rs", "b.rs", "d/x.rs", "f.rs", "d/tests.rs"];
     let headers: Vec<&str> = seen
         .lines()
         .filter(|line| line.starts_with("diff --git"))
@@ -133,10 +107,7 @@ fn options_reach_git() {
     let root = Scratch::new();
     root.write("ch-1/a.rs", "one two\n");
     root.write("ch-2/a.rs", "one three\n");
-    let with = |option: &str| Options {
-        git: vec![option.to_owned()],
-        ..OPTIONS
-    };
+    let with = |option: &str| Options { git: vec![option.to_owned()], ..OPTIONS };
     let words = shown(root.path(), &with("--word-diff=plain"));
     assert!(words.contains("one [-two-]{+three+}\n"), "{words}");
     let chapter = |number| Chapter::read(root.path(), number).unwrap();
@@ -166,14 +137,8 @@ fn learner_s_folder_is_compared_like_a_chapter() {
     let a = Chapter::read(root.path(), 1).unwrap();
     let b = chapter(root.path().join("mine").to_str().unwrap()).unwrap();
     let seen = String::from_utf8(show(&a, &b, &OPTIONS, false).unwrap()).unwrap();
-    assert!(
-        seen.contains("--- a/ch-1/src/main.rs\n+++ b/mine/src/main.rs\n"),
-        "{seen}"
-    );
-    assert!(
-        seen.contains("\nch-1 > mine\n  changed  src/main.rs"),
-        "{seen}"
-    );
+    assert!(seen.contains("--- a/ch-1/src/main.rs\n+++ b/mine/src/main.rs\n"), "{seen}");
+    assert!(seen.contains("\nch-1 > mine\n  changed  src/main.rs"), "{seen}");
     assert!(!seen.contains("Cargo.toml"), "{seen}");
 }
 
@@ -185,23 +150,13 @@ fn path_that_holds_no_chapter_is_refused() {
         let folder = root.path().join(path);
         chapter(folder.to_str().unwrap()).err().unwrap().to_string()
     };
-    assert!(
-        error("nowhere").starts_with("there is no folder /"),
-        "{}",
-        error("nowhere")
-    );
+    assert!(error("nowhere").starts_with("there is no folder /"), "{}", error("nowhere"));
     assert!(
         error("empty").ends_with("empty is no chapter, for it has no Cargo.toml"),
         "{}",
         error("empty")
     );
-    assert!(
-        chapter("200")
-            .err()
-            .unwrap()
-            .to_string()
-            .starts_with("there is no chapter 200")
-    );
+    assert!(chapter("200").err().unwrap().to_string().starts_with("there is no chapter 200"));
 }
 
 #[test]

@@ -41,10 +41,7 @@ impl Finding {
     }
 
     pub fn missing(what: &str, state: impl Into<String>, needed_by: &str, mend: &str) -> Self {
-        Self {
-            mark: Mark::Missing,
-            ..Self::attention(what, state, needed_by, mend)
-        }
+        Self { mark: Mark::Missing, ..Self::attention(what, state, needed_by, mend) }
     }
 }
 
@@ -55,11 +52,7 @@ impl fmt::Display for Finding {
             Mark::Attention => '!',
             Mark::Missing => '✗',
         };
-        writeln!(
-            out,
-            "{sign} {:<15} {} ({})",
-            self.what, self.state, self.needed_by
-        )?;
+        writeln!(out, "{sign} {:<15} {} ({})", self.what, self.state, self.needed_by)?;
         match &self.mend {
             Some(mend) => writeln!(out, "{:18}> {mend}", ""),
             None => Ok(()),

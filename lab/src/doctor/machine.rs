@@ -12,36 +12,16 @@ use crate::services;
 
 /// The project's default ports: number, who listens there, and how to choose another.
 const PORTS: [(u16, &str, &str); 6] = [
-    (
-        7000,
-        "ch-1 to ch-4",
-        "HTTP_ADDR=127.0.0.1:7001, or `cargo lab up --help`",
-    ),
-    (
-        8080,
-        "from ch-5 on, the consumer",
-        "HTTP_ADDR=127.0.0.1:8081, or `cargo lab up --help`",
-    ),
-    (
-        2112,
-        "from ch-5 on, the producer",
-        "HTTP_ADDR=127.0.0.1:2113, or `cargo lab up --help`",
-    ),
-    (
-        CASSANDRA,
-        "from ch-3 on, Cassandra",
-        "cargo lab services up --cassandra-port 19042",
-    ),
+    (7000, "ch-1 to ch-4", "HTTP_ADDR=127.0.0.1:7001, or `cargo lab up --help`"),
+    (8080, "from ch-5 on, the consumer", "HTTP_ADDR=127.0.0.1:8081, or `cargo lab up --help`"),
+    (2112, "from ch-5 on, the producer", "HTTP_ADDR=127.0.0.1:2113, or `cargo lab up --help`"),
+    (CASSANDRA, "from ch-3 on, Cassandra", "cargo lab services up --cassandra-port 19042"),
     (
         KAFKA,
         "from ch-5 on, Kafka or Redpanda",
         "cargo lab services up kafka --kafka-port 19092, and REDPANDA_BROKER=127.0.0.1:19092",
     ),
-    (
-        7100,
-        "from ch-2 on, the stream of `cargo lab replay`",
-        "see `cargo lab replay --help`",
-    ),
+    (7100, "from ch-2 on, the stream of `cargo lab replay`", "see `cargo lab replay --help`"),
 ];
 const CASSANDRA: u16 = 9042;
 const KAFKA: u16 = 9092;
@@ -60,9 +40,7 @@ pub async fn look() -> Vec<Finding> {
         let at = ("127.0.0.1", port);
         let serves = match port {
             CASSANDRA => services::cassandra_answers(at).await.then_some("Cassandra"),
-            KAFKA => services::kafka_answers(at)
-                .await
-                .then_some("a Kafka broker"),
+            KAFKA => services::kafka_answers(at).await.then_some("a Kafka broker"),
             _ => None,
         };
         let what = format!("port {port}");
@@ -100,11 +78,7 @@ fn room(what: &str, available: Option<u64>, needs: &[(u8, u64)], mend: &str) -> 
         return Finding::attention(what, "cannot be read on this system", "every chapter", mend);
     };
     match needs.iter().find(|(_, need)| available < *need) {
-        None => Finding::good(
-            what,
-            format!("{available} MiB free"),
-            "enough for every chapter",
-        ),
+        None => Finding::good(what, format!("{available} MiB free"), "enough for every chapter"),
         Some((from, need)) => {
             let state = format!("{available} MiB free");
             let needed_by = format!("from ch-{from} on {need} MiB");
@@ -120,23 +94,15 @@ fn room(what: &str, available: Option<u64>, needs: &[(u8, u64)], mend: &str) -> 
 fn available_memory() -> Option<u64> {
     if cfg!(target_os = "macos") {
         // All of it: what macOS calls free says little.
-        let output = Command::new("sysctl")
-            .args(["-n", "hw.memsize"])
-            .output()
-            .ok()?;
-        let bytes: u64 = String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .parse()
-            .ok()?;
+        let output = Command::new("sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+        let bytes: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
         return Some(bytes >> 20);
     }
     parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }
 
 fn parse_meminfo(text: &str) -> Option<u64> {
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib >> 10)
 }
@@ -144,11 +110,7 @@ fn parse_meminfo(text: &str) -> Option<u64> {
 /// What is free where cargo builds, or will build.
 fn free_disk() -> Option<u64> {
     let target = chapters::target();
-    let place = if target.exists() {
-        target
-    } else {
-        chapters::root()
-    };
+    let place = if target.exists() { target } else { chapters::root() };
     let output = Command::new("df").arg("-Pk").arg(place).output().ok()?;
     parse_df(&String::from_utf8_lossy(&output.stdout))
 }
@@ -187,10 +149,7 @@ mod tests {
         assert_eq!(memory(Some(6144)).mark, Mark::Good);
         let later = memory(Some(3000));
         assert_eq!(later.mark, Mark::Attention);
-        assert!(
-            later.to_string().contains("from ch-5 on 4096 MiB"),
-            "{later}"
-        );
+        assert!(later.to_string().contains("from ch-5 on 4096 MiB"), "{later}");
         assert_eq!(memory(Some(1000)).mark, Mark::Missing);
         assert_eq!(memory(None).mark, Mark::Attention);
     }

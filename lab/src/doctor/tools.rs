@@ -18,12 +18,7 @@ pub async fn look() -> Vec<Finding> {
     let mut findings = vec![
         rust(&pinned(), &run("rustc", &["--version"]).await),
         components().await,
-        compiler(
-            "gcc",
-            "every chapter, to link and for the C code of TLS",
-            Finding::missing,
-        )
-        .await,
+        compiler("gcc", "every chapter, to link and for the C code of TLS", Finding::missing).await,
         compiler("g++", "from ch-5 on, for librdkafka", Finding::attention).await,
         compiler("make", "from ch-5 on, for librdkafka", Finding::attention).await,
         tool(
@@ -38,16 +33,7 @@ pub async fn look() -> Vec<Finding> {
     findings.extend(docker().await);
     findings.push(java_17());
     let maven = "from ch-3 on, for `cargo lab services`, the first time each";
-    findings.push(
-        tool(
-            "mvn",
-            &["-version"],
-            maven,
-            java::INSTALL_MAVEN,
-            Finding::attention,
-        )
-        .await,
-    );
+    findings.push(tool("mvn", &["-version"], maven, java::INSTALL_MAVEN, Finding::attention).await);
     findings.push(checkers().await);
     findings
 }
@@ -56,10 +42,7 @@ pub async fn look() -> Vec<Finding> {
 async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     // In the workspace, where rustup reads which toolchain is pinned.
-    command
-        .args(arguments)
-        .current_dir(chapters::root())
-        .kill_on_drop(true);
+    command.args(arguments).current_dir(chapters::root()).kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, command.output()).await {
         Err(_) => Err(format!("does not answer within {} s", PATIENCE.as_secs())),
         Ok(Err(_)) => Err("not found".to_owned()),
@@ -80,11 +63,8 @@ async fn tool(name: &str, arguments: &[&str], needed_by: &str, mend: &str, lack:
 }
 
 async fn compiler(name: &str, needed_by: &str, lack: Lack) -> Finding {
-    let mend = if cfg!(target_os = "macos") {
-        "xcode-select --install".to_owned()
-    } else {
-        install(name)
-    };
+    let mend =
+        if cfg!(target_os = "macos") { "xcode-select --install".to_owned() } else { install(name) };
     tool(name, &["--version"], needed_by, &mend, lack).await
 }
 
@@ -104,9 +84,7 @@ fn first_line(text: &str) -> &str {
 fn without_colour(text: &str) -> String {
     let mut parts = text.split('\x1b');
     let first = parts.next().unwrap_or("").to_owned();
-    parts.fold(first, |seen, part| {
-        seen + part.split_once('m').map_or("", |(_, rest)| rest)
-    })
+    parts.fold(first, |seen, part| seen + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
 /// The toolchain that the workspace pins, as in `1.95.0`.
@@ -117,9 +95,7 @@ fn pinned() -> String {
 }
 
 fn channel(toolchain: &str) -> Option<&str> {
-    let value = toolchain
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("channel"))?;
+    let value = toolchain.lines().find_map(|line| line.trim().strip_prefix("channel"))?;
     value.split('"').nth(1)
 }
 
@@ -132,10 +108,7 @@ fn rust(pinned: &str, said: &Result<String, String>) -> Finding {
         Err(reason) => return Finding::missing(what, reason.clone(), needed_by, &mend),
     };
     let state = |how: &str| format!("{} is {how}", rustc_number(said).unwrap_or(said));
-    match (
-        rustc_number(said).and_then(parse_version),
-        parse_version(pinned),
-    ) {
+    match (rustc_number(said).and_then(parse_version), parse_version(pinned)) {
         (Some(is), Some(wanted)) if is == wanted => {
             Finding::good(what, state("the pinned version"), needed_by)
         }
@@ -163,11 +136,7 @@ fn rustc_number(said: &str) -> Option<&str> {
 fn parse_version(text: &str) -> Option<[u32; 3]> {
     let numbers = text.split('-').next()?;
     let mut parts = numbers.split('.').map(str::parse);
-    let version = [
-        parts.next()?.ok()?,
-        parts.next()?.ok()?,
-        parts.next()?.ok()?,
-    ];
+    let version = [parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?];
     parts.next().is_none().then_some(version)
 }
 
@@ -191,33 +160,20 @@ async fn docker() -> Vec<Finding> {
     let client = match run("docker", &["--version"]).await {
         Ok(said) => Finding::good("docker", first_line(&said), DOCKER),
         Err(reason) => {
-            return vec![Finding::attention(
-                "docker",
-                reason,
-                DOCKER,
-                &install("docker.io"),
-            )];
+            return vec![Finding::attention("docker", reason, DOCKER, &install("docker.io"))];
         }
     };
     let engine = match run("docker", &["version", "--format", "{{.Server.Version}}"]).await {
         Ok(version) => Finding::good("docker engine", version, DOCKER),
-        Err(reason) => Finding::attention(
-            "docker engine",
-            reason.clone(),
-            DOCKER,
-            mend_engine(&reason),
-        ),
+        Err(reason) => {
+            Finding::attention("docker engine", reason.clone(), DOCKER, mend_engine(&reason))
+        }
     };
     let compose = match run("docker", &["compose", "version", "--short"]).await {
         Ok(version) => Finding::good("docker compose", version, DOCKER),
         Err(_) => {
             let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-            Finding::attention(
-                "docker compose",
-                "not installed",
-                DOCKER,
-                mend_compose(&release),
-            )
+            Finding::attention("docker compose", "not installed", DOCKER, mend_compose(&release))
         }
     };
     vec![client, engine, compose]
@@ -245,11 +201,9 @@ fn mend_compose(os_release: &str) -> &'static str {
 fn java_17() -> Finding {
     let needed_by = "from ch-3 on, for `cargo lab services`: Cassandra, and Kafka from ch-5 on";
     match java::find() {
-        Ok(path) => Finding::good(
-            "java",
-            format!("{} at {}", java::VERSION, path.display()),
-            needed_by,
-        ),
+        Ok(path) => {
+            Finding::good("java", format!("{} at {}", java::VERSION, path.display()), needed_by)
+        }
         Err(error) => {
             let text = error.to_string();
             let state = text.split(": ").next().unwrap_or_default();
@@ -295,16 +249,10 @@ mod tests {
     fn versions_are_compared_as_numbers() {
         let mark = |said: &str| rust("1.95.0", &Ok(said.to_owned())).mark;
         assert_eq!(mark("rustc 1.95.0 (59807616e 2026-04-14)"), Mark::Good);
-        assert_eq!(
-            mark("rustc 1.100.0-nightly (x 2027-01-01)"),
-            Mark::Attention
-        );
+        assert_eq!(mark("rustc 1.100.0-nightly (x 2027-01-01)"), Mark::Attention);
         assert_eq!(mark("rustc 1.9.0"), Mark::Missing);
         assert_eq!(mark("rustc"), Mark::Missing);
-        assert_eq!(
-            rust("1.95.0", &Err("not found".to_owned())).mark,
-            Mark::Missing
-        );
+        assert_eq!(rust("1.95.0", &Err("not found".to_owned())).mark, Mark::Missing);
     }
 
     #[test]
@@ -318,10 +266,7 @@ mod tests {
 
     #[test]
     fn workspace_pins_a_version_that_is_read() {
-        assert_eq!(
-            channel("[toolchain]\nchannel = \"1.95.0\"\n"),
-            Some("1.95.0")
-        );
+        assert_eq!(channel("[toolchain]\nchannel = \"1.95.0\"\n"), Some("1.95.0"));
         assert_eq!(channel("[toolchain]\n"), None);
         assert!(parse_version(&pinned()).is_some());
     }
@@ -337,23 +282,14 @@ mod tests {
 
     #[test]
     fn bold_is_taken_off() {
-        assert_eq!(
-            without_colour("\x1b[1mApache Maven 3.8.7\x1b[m"),
-            "Apache Maven 3.8.7"
-        );
+        assert_eq!(without_colour("\x1b[1mApache Maven 3.8.7\x1b[m"), "Apache Maven 3.8.7");
         assert_eq!(without_colour("plain"), "plain");
     }
 
     #[tokio::test]
     async fn program_that_is_not_there_is_a_lack() {
-        let finding = tool(
-            "lab-no-such-program",
-            &[],
-            "a test",
-            "install it",
-            Finding::missing,
-        )
-        .await;
+        let finding =
+            tool("lab-no-such-program", &[], "a test", "install it", Finding::missing).await;
         assert_eq!(finding.mark, Mark::Missing);
         assert!(finding.to_string().contains("> install it"));
     }

@@ -51,10 +51,7 @@ fn of_dockerfile(text: &str) -> Vec<(usize, &str)> {
             let from = words.find_map(|word| word.strip_prefix("--from="));
             // A stage may be given by its number too.
             let stage = |image: &str| stages.contains(&image) || image.parse::<u8>().is_ok();
-            images.extend(
-                from.filter(|image| !stage(image))
-                    .map(|image| (index + 1, image)),
-            );
+            images.extend(from.filter(|image| !stage(image)).map(|image| (index + 1, image)));
         }
     }
     images
@@ -68,16 +65,13 @@ fn of_yaml(text: &str) -> Vec<(usize, &str)> {
         (!value.is_empty() && !is_own(value)).then_some(value)
     };
     let lines = text.lines().enumerate();
-    lines
-        .filter_map(|(index, line)| Some((index + 1, image(line)?)))
-        .collect()
+    lines.filter_map(|(index, line)| Some((index + 1, image(line)?))).collect()
 }
 
 /// `ch-4`, `ch-5-producer:0.1.0`, `ghcr.io/somebody/course/ch-8-consumer`.
 fn is_own(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or(image);
-    name.strip_prefix("ch-")
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    name.strip_prefix("ch-").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What is wrong with the version of `image`.
@@ -135,10 +129,7 @@ mod tests {
     fn a_base_that_may_change_is_named_with_its_line() {
         let expected = "ch-0/Dockerfile:2: takes the image `rust:latest`, whichever is the latest: \
             name one version, as in `cassandra:5.0.5`";
-        assert_eq!(
-            seen("Dockerfile", "# A base.\nFROM rust:latest\n"),
-            [expected]
-        );
+        assert_eq!(seen("Dockerfile", "# A base.\nFROM rust:latest\n"), [expected]);
         for image in [
             "rust",
             "rust:1",
@@ -149,20 +140,9 @@ mod tests {
             "registry:5000/rust",
             "rust@sha256:0a",
         ] {
-            assert_eq!(
-                seen("Dockerfile", &format!("FROM {image} AS a\n")).len(),
-                1,
-                "{image}"
-            );
-            assert_eq!(
-                seen("k8s/a.yaml", &format!("  - image: {image}\n")).len(),
-                1,
-                "{image}"
-            );
+            assert_eq!(seen("Dockerfile", &format!("FROM {image} AS a\n")).len(), 1, "{image}");
+            assert_eq!(seen("k8s/a.yaml", &format!("  - image: {image}\n")).len(), 1, "{image}");
         }
-        assert_eq!(
-            seen("Dockerfile", "FROM scratch\nCOPY --from=alpine / /\n").len(),
-            1
-        );
+        assert_eq!(seen("Dockerfile", "FROM scratch\nCOPY --from=alpine / /\n").len(), 1);
     }
 }

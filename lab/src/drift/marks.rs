@@ -19,14 +19,10 @@ pub fn check(table: &[Row], before: Option<&Chapter>, chapter: &Chapter) -> Resu
         let (what, to_do) = match (mark, then, now) {
             (Mark::Absent, _, Some(_)) => ("is here, marked `.`", "remove it, or mark it N"),
             (Mark::Absent, _, None) => continue,
-            (_, _, None) => (
-                "is marked in the table and missing",
-                "add it, or mark it `.`",
-            ),
-            (Mark::New, Some(Some(_)), _) => (
-                "is marked N but was in the chapter before",
-                "mark it C or `=`",
-            ),
+            (_, _, None) => ("is marked in the table and missing", "add it, or mark it `.`"),
+            (Mark::New, Some(Some(_)), _) => {
+                ("is marked N but was in the chapter before", "mark it C or `=`")
+            }
             (Mark::Changed | Mark::Same, Some(None), _) => (
                 "is marked as kept but was not in the chapter before",
                 "mark it N, or add it there",
@@ -35,10 +31,9 @@ pub fn check(table: &[Row], before: Option<&Chapter>, chapter: &Chapter) -> Resu
                 "is marked `=` but differs from the chapter before",
                 "make the same change in both (a fix belongs in the earliest chapter), or mark it C",
             ),
-            (Mark::Changed, Some(then), now) if then == now => (
-                "is marked C but is the same as in the chapter before",
-                "mark it `=`",
-            ),
+            (Mark::Changed, Some(then), now) if then == now => {
+                ("is marked C but is the same as in the chapter before", "mark it `=`")
+            }
             _ => continue,
         };
         violations.push(Violation {
@@ -48,11 +43,7 @@ pub fn check(table: &[Row], before: Option<&Chapter>, chapter: &Chapter) -> Resu
         });
     }
     let listed = |path: &str| table.iter().any(|row| row.path == path);
-    for path in chapter
-        .files
-        .keys()
-        .filter(|path| path.ends_with(".rs") && !listed(path))
-    {
+    for path in chapter.files.keys().filter(|path| path.ends_with(".rs") && !listed(path)) {
         violations.push(Violation {
             file: format!("{}/{path}", chapter.name()),
             what: "is not in the file table".to_owned(),

@@ -7,11 +7,7 @@ use crate::drift::violation::Violation;
 
 pub fn check(chapter: &Chapter) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (path, content) in chapter
-        .files
-        .iter()
-        .filter(|(path, _)| path.ends_with(".rs"))
-    {
+    for (path, content) in chapter.files.iter().filter(|(path, _)| path.ends_with(".rs")) {
         let Content::Text(text) = content else {
             continue;
         };
@@ -37,16 +33,12 @@ fn chapter_named(line: &str) -> Option<String> {
             return None;
         }
         let rest = &line[start..];
-        let long = rest
-            .strip_prefix("chapters")
-            .or_else(|| rest.strip_prefix("chapter"));
+        let long = rest.strip_prefix("chapters").or_else(|| rest.strip_prefix("chapter"));
         let after = match long {
             Some(after) => after.trim_start_matches([' ', '-', '_']),
             None => rest[2..].strip_prefix(['-', '_'])?,
         };
-        let digits = after
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
         let end = rest.len() - after.len() + digits;
         (digits > 0).then(|| rest[..end].to_owned())
     })
@@ -69,10 +61,7 @@ mod tests {
         ] {
             assert!(chapter_named(line).is_some(), "{line}");
         }
-        assert_eq!(
-            chapter_named("see Chapter 3, and").as_deref(),
-            Some("chapter 3")
-        );
+        assert_eq!(chapter_named("see Chapter 3, and").as_deref(), Some("chapter 3"));
     }
 
     #[test]

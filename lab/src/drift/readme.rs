@@ -23,11 +23,7 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
     };
     let Some(rows) = rows(text) else {
         let to_do = "add `## What changed` with rows ``| `path` | new | why |``".to_owned();
-        return vec![violation(
-            "",
-            "has no section \"What changed\"".to_owned(),
-            to_do,
-        )];
+        return vec![violation("", "has no section \"What changed\"".to_owned(), to_do)];
     };
     let changes = changes(before, chapter);
     let mut expected: BTreeMap<&str, Kind> = changes
@@ -42,20 +38,16 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
         let place = format!(":{}", row.line);
         let (what, to_do) = match expected.remove(row.path) {
             None => (
-                format!(
-                    "lists `{}`, which did not change or is listed twice",
-                    row.path
-                ),
+                format!("lists `{}`, which did not change or is listed twice", row.path),
                 "remove the row".to_owned(),
             ),
             Some(kind) if row.kind != kind.word() => (
                 format!("calls `{}` {:?}", row.path, row.kind),
                 format!("the difference says {:?}", kind.word()),
             ),
-            Some(_) if row.why.is_empty() => (
-                format!("gives no reason for `{}`", row.path),
-                "say why it changed".to_owned(),
-            ),
+            Some(_) if row.why.is_empty() => {
+                (format!("gives no reason for `{}`", row.path), "say why it changed".to_owned())
+            }
             Some(_) if tests_begun && !is_test(row.path) => (
                 format!("lists `{}` after tests", row.path),
                 "move it before them: code is read first".to_owned(),
@@ -67,11 +59,7 @@ pub fn check(before: &Chapter, chapter: &Chapter) -> Vec<Violation> {
     for (path, kind) in expected {
         let word = kind.word();
         let to_do = format!("add ``| `{path}` | {word} | why |``");
-        violations.push(violation(
-            "",
-            format!("does not list `{path}`, which is {word}"),
-            to_do,
-        ));
+        violations.push(violation("", format!("does not list `{path}`, which is {word}"), to_do));
     }
     violations
 }

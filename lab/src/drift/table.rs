@@ -25,10 +25,7 @@ pub struct Row {
 impl Row {
     /// The mark in chapter `number`.
     pub fn mark(&self, number: u8) -> Result<Mark> {
-        let letter = self
-            .marks
-            .split(' ')
-            .nth(usize::from(number.saturating_sub(1)));
+        let letter = self.marks.split(' ').nth(usize::from(number.saturating_sub(1)));
         match letter {
             Some(".") => Some(Mark::Absent),
             Some("N") => Some(Mark::New),
@@ -37,10 +34,7 @@ impl Row {
             _ => None,
         }
         .with_context(|| {
-            format!(
-                "the file table has no mark for {} in chapter {number}",
-                self.path
-            )
+            format!("the file table has no mark for {} in chapter {number}", self.path)
         })
     }
 }

@@ -40,10 +40,7 @@ fn breaks(path: &str, text: &str, expected: &str) {
     let root = sound();
     root.write(path, text);
     let seen = seen(&root);
-    assert!(
-        seen.len() == 1 && seen[0].starts_with(expected),
-        "{seen:#?}"
-    );
+    assert!(seen.len() == 1 && seen[0].starts_with(expected), "{seen:#?}");
 }
 
 #[test]
@@ -57,10 +54,7 @@ fn kept_file_that_differs_is_named() {
     let root = sound();
     root.write("ch-2/src/kept.rs", "fn kept() { }\n");
     let seen = seen(&root);
-    assert!(
-        seen[0].starts_with("ch-2/src/kept.rs: is marked `=` but differs"),
-        "{seen:#?}"
-    );
+    assert!(seen[0].starts_with("ch-2/src/kept.rs: is marked `=` but differs"), "{seen:#?}");
     assert!(
         seen[1].starts_with("ch-2/README.md: does not list `src/kept.rs`, which is changed"),
         "{seen:#?}"
@@ -75,8 +69,7 @@ fn kept_file_is_compared_byte_for_byte() {
     root.write("ch-2/src/kept.rs", "const NAME: &str = \"ch-2\";\n");
     let seen = seen(&root);
     assert!(
-        seen.iter()
-            .any(|line| line.starts_with("ch-2/src/kept.rs: is marked `=`")),
+        seen.iter().any(|line| line.starts_with("ch-2/src/kept.rs: is marked `=`")),
         "{seen:#?}"
     );
 }
@@ -86,10 +79,7 @@ fn changed_file_that_is_the_same_is_named() {
     let root = sound();
     root.write("ch-2/src/main.rs", "fn main() {}\n");
     let seen = seen(&root);
-    assert!(
-        seen[0].starts_with("ch-2/src/main.rs: is marked C but is the same"),
-        "{seen:#?}"
-    );
+    assert!(seen[0].starts_with("ch-2/src/main.rs: is marked C but is the same"), "{seen:#?}");
     assert!(
         seen[1].starts_with("ch-2/README.md:6: lists `src/main.rs`, which did not change"),
         "{seen:#?}"
@@ -102,13 +92,11 @@ fn new_file_must_not_be_there_before_and_must_be_there_then() {
     root.write("ch-1/src/later.rs", "fn later() {}\n");
     let both = seen(&root);
     assert!(
-        both.iter()
-            .any(|line| line.starts_with("ch-1/src/later.rs: is here, marked `.`")),
+        both.iter().any(|line| line.starts_with("ch-1/src/later.rs: is here, marked `.`")),
         "{both:#?}"
     );
     assert!(
-        both.iter()
-            .any(|line| line.starts_with("ch-2/src/later.rs: is marked N but was")),
+        both.iter().any(|line| line.starts_with("ch-2/src/later.rs: is marked N but was")),
         "{both:#?}"
     );
     std::fs::remove_file(root.path().join("ch-1/src/later.rs")).unwrap();
@@ -126,10 +114,7 @@ fn file_that_is_kept_must_have_been_there() {
     std::fs::remove_file(root.path().join("ch-1/src/kept.rs")).unwrap();
     let seen = seen(&root);
     let expected = "ch-2/src/kept.rs: is marked as kept but was not in the chapter before";
-    assert!(
-        seen.iter().any(|line| line.starts_with(expected)),
-        "{seen:#?}"
-    );
+    assert!(seen.iter().any(|line| line.starts_with(expected)), "{seen:#?}");
 }
 
 #[test]
@@ -142,11 +127,7 @@ fn rust_file_outside_the_table_is_named() {
 #[test]
 fn rust_file_that_names_a_chapter_is_named_with_its_line() {
     let named = "fn main() {\n    later() // Chapter 3 changes this.\n}\n";
-    breaks(
-        "ch-2/src/main.rs",
-        named,
-        "ch-2/src/main.rs:2: names a chapter: `chapter 3`",
-    );
+    breaks("ch-2/src/main.rs", named, "ch-2/src/main.rs:2: names a chapter: `chapter 3`");
 }
 
 #[test]
@@ -170,16 +151,8 @@ fn readme_table_must_be_what_the_difference_says() {
         "ch-2/README.md:7: lists `Cargo.toml`, which did not change",
     );
     let no_reason = README_2.replace("| more |", "| |");
-    breaks(
-        "ch-2/README.md",
-        &no_reason,
-        "ch-2/README.md:5: gives no reason for `src/later.rs`",
-    );
-    breaks(
-        "ch-2/README.md",
-        "# Two\n",
-        "ch-2/README.md: has no section",
-    );
+    breaks("ch-2/README.md", &no_reason, "ch-2/README.md:5: gives no reason for `src/later.rs`");
+    breaks("ch-2/README.md", "# Two\n", "ch-2/README.md: has no section");
     let fenced = format!("```text\n{README_2}```\n");
     breaks("ch-2/README.md", &fenced, "ch-2/README.md: has no section");
 }
@@ -197,10 +170,7 @@ fn readme_may_have_several_tables_and_tests_stand_in_the_last() {
     let seen = |readme: &str| {
         root.write("ch-2/README.md", readme);
         let violations = violations(root.path(), &[1, 2], rows).unwrap();
-        violations
-            .iter()
-            .map(Violation::to_string)
-            .collect::<Vec<_>>()
+        violations.iter().map(Violation::to_string).collect::<Vec<_>>()
     };
     let test = "| `src/later/tests.rs` | new | proves it |\n";
     let last = format!(
@@ -208,10 +178,7 @@ fn readme_may_have_several_tables_and_tests_stand_in_the_last() {
     );
     assert_eq!(seen(&last), Vec::<String>::new());
     let missing = seen(&last.replace(test, ""));
-    assert!(
-        missing[0].contains("does not list `src/later/tests.rs`"),
-        "{missing:#?}"
-    );
+    assert!(missing[0].contains("does not list `src/later/tests.rs`"), "{missing:#?}");
     let first = seen(&README_2.replace("| `src/main.rs`", &format!("{test}| `src/main.rs`")));
     assert!(
         first.len() == 1
@@ -223,11 +190,7 @@ fn readme_may_have_several_tables_and_tests_stand_in_the_last() {
 #[test]
 fn first_chapter_lists_every_file_as_new() {
     let missing = README_1.replace("| `Cargo.toml` | new | the manifest |\n", "");
-    breaks(
-        "ch-1/README.md",
-        &missing,
-        "ch-1/README.md: does not list `Cargo.toml`, which is new",
-    );
+    breaks("ch-1/README.md", &missing, "ch-1/README.md: does not list `Cargo.toml`, which is new");
 }
 
 #[test]
@@ -236,15 +199,9 @@ fn gone_file_is_listed_as_gone() {
     root.write("ch-1/notes.txt", "notes\n");
     root.write(
         "ch-1/README.md",
-        &README_1.replace(
-            "| `src/kept.rs`",
-            "| `notes.txt` | new | notes |\n| `src/kept.rs`",
-        ),
+        &README_1.replace("| `src/kept.rs`", "| `notes.txt` | new | notes |\n| `src/kept.rs`"),
     );
     assert!(seen(&root)[0].starts_with("ch-2/README.md: does not list `notes.txt`, which is gone"));
-    root.write(
-        "ch-2/README.md",
-        &format!("{README_2}| `notes.txt` | gone | done |\n"),
-    );
+    root.write("ch-2/README.md", &format!("{README_2}| `notes.txt` | gone | done |\n"));
     assert_eq!(seen(&root), Vec::<String>::new());
 }

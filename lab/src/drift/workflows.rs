@@ -50,11 +50,7 @@ pub fn check(root: &Path, numbers: &[u8]) -> Result<Vec<Violation>> {
 }
 
 fn violation(file: &str, what: impl Into<String>, to_do: impl Into<String>) -> Violation {
-    Violation {
-        file: file.to_owned(),
-        what: what.into(),
-        to_do: to_do.into(),
-    }
+    Violation { file: file.to_owned(), what: what.into(), to_do: to_do.into() }
 }
 
 /// The workflows that are there, by name, and `chapter.yml` also where it is not.
@@ -97,11 +93,8 @@ fn callers(root: &Path, numbers: &[u8]) -> Vec<Violation> {
 /// One line for what is missing, for what is unknown, and for each step that is before one it should follow.
 fn steps(file: &str, workflow: &Workflow) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let place = |job: &str, name: &str| {
-        STEPS
-            .iter()
-            .position(|step| (step.job, step.name) == (job, name))
-    };
+    let place =
+        |job: &str, name: &str| STEPS.iter().position(|step| (step.job, step.name) == (job, name));
     let there: Vec<(&str, &str)> = workflow
         .scripts()
         .map(|(job, step)| (job, step.name.as_deref().unwrap_or_default()))

@@ -28,14 +28,8 @@ struct Progress {
 
 impl Default for Output {
     fn default() -> Self {
-        let (_, progress) = watch::channel(Progress {
-            lines: 0,
-            closed: true,
-        });
-        Self {
-            lines: Arc::default(),
-            progress,
-        }
+        let (_, progress) = watch::channel(Progress { lines: 0, closed: true });
+        Self { lines: Arc::default(), progress }
     }
 }
 
@@ -49,11 +43,7 @@ impl Output {
         tokio::spawn(async move {
             let mut source = BufReader::with_capacity(64 * 1024, source);
             let mut line = Vec::new();
-            while source
-                .read_until(b'\n', &mut line)
-                .await
-                .is_ok_and(|read| read > 0)
-            {
+            while source.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
                 if line.last() == Some(&b'\n') {
                     line.pop();
                 }
@@ -83,12 +73,7 @@ impl Output {
 
     /// The kept lines so far.
     pub fn lines(&self) -> Vec<String> {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// The kept lines after the program's end. A grandchild that holds the pipe open can't make this wait for ever.
@@ -118,11 +103,7 @@ impl Output {
         let found = async {
             loop {
                 let seen = *progress.borrow_and_update();
-                if let Some(line) = self
-                    .lines()
-                    .into_iter()
-                    .skip(skipped)
-                    .find(|line| wanted(line))
+                if let Some(line) = self.lines().into_iter().skip(skipped).find(|line| wanted(line))
                 {
                     return Ok(line);
                 }
@@ -133,10 +114,7 @@ impl Output {
         };
         match tokio::time::timeout(deadline, found).await {
             Ok(found) => found,
-            Err(_) => bail!(
-                "the awaited line did not come within {} s",
-                deadline.as_secs()
-            ),
+            Err(_) => bail!("the awaited line did not come within {} s", deadline.as_secs()),
         }
     }
 

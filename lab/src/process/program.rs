@@ -71,22 +71,13 @@ impl Program {
         };
         let words = command.into_iter().map(Into::into).enumerate();
         let command = words.map(|(position, word)| here(position, word)).collect();
-        Self {
-            command,
-            image: None,
-            environment: Vec::new(),
-            folder: None,
-            kept_lines: 1_000_000,
-        }
+        Self { command, image: None, environment: Vec::new(), folder: None, kept_lines: 1_000_000 }
     }
 
     /// The program of a Docker image. It runs in a container with this machine's network, its folder and its variables,
     /// on a read-only file system and without capabilities; `docker run` passes its signals and streams on.
     pub fn in_image(image: impl Into<String>) -> Self {
-        Self {
-            image: Some(image.into()),
-            ..Self::new([] as [OsString; 0])
-        }
+        Self { image: Some(image.into()), ..Self::new([] as [OsString; 0]) }
     }
 
     #[must_use]
@@ -133,16 +124,12 @@ impl Program {
     pub fn start_with_open_stdout(&self) -> Result<Process> {
         let container = self.image.is_some().then(Container::new);
         let mut command = match (&self.image, &container) {
-            (Some(image), Some(container)) => self.docker_run(
-                container,
-                image,
-                &["--rm", "--interactive", "--no-healthcheck"],
-            ),
+            (Some(image), Some(container)) => {
+                self.docker_run(container, image, &["--rm", "--interactive", "--no-healthcheck"])
+            }
             _ => {
-                let (program, arguments) = self
-                    .command
-                    .split_first()
-                    .context("there is no command to run")?;
+                let (program, arguments) =
+                    self.command.split_first().context("there is no command to run")?;
                 let mut command = Command::new(program);
                 command.args(arguments);
                 command

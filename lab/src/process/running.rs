@@ -87,10 +87,7 @@ impl Process {
     pub async fn write_line(&mut self, line: &str) -> Result<()> {
         let stdin = self.child.stdin.as_mut().context("stdin is closed")?;
         stdin.write_all(format!("{line}\n").as_bytes()).await?;
-        stdin
-            .flush()
-            .await
-            .context("the program does not read its stdin")
+        stdin.flush().await.context("the program does not read its stdin")
     }
 
     /// Waits for a line on stderr that holds `part`; the error quotes what stands there instead.
@@ -168,11 +165,7 @@ pub fn tail(lines: &[String]) -> String {
     const SHOWN: usize = 12;
     let skipped = lines.len().saturating_sub(SHOWN);
     let shown = lines[skipped..].join("\n");
-    if skipped > 0 {
-        format!("… {skipped} lines before\n{shown}")
-    } else {
-        shown
-    }
+    if skipped > 0 { format!("… {skipped} lines before\n{shown}") } else { shown }
 }
 
 /// `exit status 0` or `killed by signal 9`, for a report.

@@ -27,10 +27,7 @@ async fn both_outputs_and_the_exit_status_are_taken() {
 
 #[tokio::test]
 async fn a_program_that_runs_on_is_an_error_at_the_deadline() {
-    let error = shell("exec sleep 600")
-        .output(b"", Duration::from_millis(50))
-        .await
-        .unwrap_err();
+    let error = shell("exec sleep 600").output(b"", Duration::from_millis(50)).await.unwrap_err();
     assert!(error.to_string().contains("still running"));
 }
 
@@ -40,17 +37,9 @@ async fn a_signal_reaches_the_program_and_a_later_line_is_waited_for() {
         shell("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
             .start()
             .unwrap();
-    process
-        .stdout
-        .line(SOON, |line| line == "ready")
-        .await
-        .unwrap();
+    process.stdout.line(SOON, |line| line == "ready").await.unwrap();
     process.signal(Signal::TERM).unwrap();
-    process
-        .stdout
-        .line(SOON, |line| line == "bye")
-        .await
-        .unwrap();
+    process.stdout.line(SOON, |line| line == "bye").await.unwrap();
     assert!(process.wait(SOON).await.unwrap().success());
     assert!(process.signal(Signal::TERM).is_err());
 }

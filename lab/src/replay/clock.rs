@@ -35,9 +35,7 @@ impl Clock {
     /// of its time, so the scan begins at the first position that could be it, and is over within a second's events.
     pub fn position_at(&self, ms: u64, end: u64) -> u64 {
         let earliest = ms.saturating_sub(BEGIN_MS + STEP_MS - 1) / STEP_MS;
-        (earliest..end)
-            .find(|&position| self.timestamp(position) >= ms)
-            .unwrap_or(end)
+        (earliest..end).find(|&position| self.timestamp(position) >= ms).unwrap_or(end)
     }
 }
 
@@ -48,28 +46,17 @@ mod tests {
     #[test]
     fn resume_finds_the_first_position_that_is_not_before() {
         let clock = Clock { seed: 3 };
-        let times: Vec<u64> = (0..3000)
-            .map(|position| clock.timestamp(position))
-            .collect();
+        let times: Vec<u64> = (0..3000).map(|position| clock.timestamp(position)).collect();
         for ms in (BEGIN_MS - 100..BEGIN_MS + 2500 * STEP_MS).chain([0, u64::MAX]) {
-            let expected = times
-                .iter()
-                .position(|&time| time >= ms)
-                .unwrap_or(times.len());
-            assert_eq!(
-                clock.position_at(ms, times.len() as u64),
-                expected as u64,
-                "{ms}"
-            );
+            let expected = times.iter().position(|&time| time >= ms).unwrap_or(times.len());
+            assert_eq!(clock.position_at(ms, times.len() as u64), expected as u64, "{ms}");
         }
     }
 
     #[test]
     fn disorder_and_shared_milliseconds_are_as_measured() {
         let clock = Clock { seed: 1 };
-        let times: Vec<u64> = (0..200_000)
-            .map(|position| clock.timestamp(position))
-            .collect();
+        let times: Vec<u64> = (0..200_000).map(|position| clock.timestamp(position)).collect();
         let share = |test: fn(&[u64]) -> bool| {
             times.windows(2).filter(|pair| test(pair)).count() as f64 / 200_000.0
         };

@@ -50,10 +50,9 @@ impl Connection {
         let live = shared.state().sent;
         let position = match *start {
             Start::Live => live,
-            Start::At(ms) => shared
-                .source
-                .position_at(ms, live)
-                .saturating_sub(shared.options.faults.back),
+            Start::At(ms) => {
+                shared.source.position_at(ms, live).saturating_sub(shared.options.faults.back)
+            }
         };
         Self {
             shared,
@@ -105,9 +104,7 @@ impl Connection {
         }
         loop {
             let due = self.started.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000;
-            let limit = self
-                .live
-                .saturating_add(u64::try_from(due).unwrap_or(u64::MAX));
+            let limit = self.live.saturating_add(u64::try_from(due).unwrap_or(u64::MAX));
             if limit > self.position || self.position == self.shared.end {
                 return limit;
             }
@@ -118,21 +115,12 @@ impl Connection {
     }
 
     fn fill(&mut self, limit: u64, out: &mut Vec<u8>) -> Then {
-        let Shared {
-            options,
-            source,
-            end,
-            ..
-        } = &*self.shared;
+        let Shared { options, source, end, .. } = &*self.shared;
         let eol = options.faults.line_end();
         let mut state = self.shared.state();
         loop {
             if self.position >= *end {
-                return if options.close_at_end {
-                    Then::Close
-                } else {
-                    Then::Silence
-                };
+                return if options.close_at_end { Then::Close } else { Then::Silence };
             }
             if out.len() >= CHUNK || self.position >= limit {
                 return Then::More;

@@ -19,11 +19,9 @@ pub fn start(last_event_id: Option<&str>, query: Option<&str>) -> Result<Start, 
             "invalid Last-Event-ID: send back an id of this stream, a JSON array with a topic and a timestamp\n".to_owned()
         });
     }
-    let Some(since) = query.and_then(|query| {
-        query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("since="))
-    }) else {
+    let Some(since) =
+        query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("since=")))
+    else {
         return Ok(Start::Live);
     };
     percent_decode(since).and_then(|since| parse_since(&since)).map(Start::At).ok_or_else(|| {
@@ -47,12 +45,7 @@ fn parse_id(id: &str) -> Option<Start> {
                     Some(earliest.map_or(timestamp, |earliest: u64| earliest.min(timestamp)));
             }
             // Offsets other than "the end" would be positions in a Kafka topic that does not exist here.
-            None => {
-                _ = entry
-                    .get("offset")?
-                    .as_i64()
-                    .filter(|&offset| offset == -1)?
-            }
+            None => _ = entry.get("offset")?.as_i64().filter(|&offset| offset == -1)?,
         }
     }
     (!entries.is_empty()).then(|| earliest.map_or(Start::Live, Start::At))
@@ -89,24 +82,15 @@ mod tests {
 
     #[test]
     fn last_event_id_wins_over_since() {
-        assert_eq!(
-            start(Some(ID), Some("since=5")),
-            Ok(Start::At(1_701_981_000_001))
-        );
+        assert_eq!(start(Some(ID), Some("since=5")), Ok(Start::At(1_701_981_000_001)));
         assert_eq!(
             start(None, Some("a=b&since=2026-08-17T00%3A00:00.001Z")),
             Ok(Start::At(1_786_924_800_001))
         );
-        assert_eq!(
-            start(Some(""), Some("since=1786924800000")),
-            Ok(Start::At(1_786_924_800_000))
-        );
+        assert_eq!(start(Some(""), Some("since=1786924800000")), Ok(Start::At(1_786_924_800_000)));
         assert_eq!(start(None, None), Ok(Start::Live));
         assert_eq!(
-            start(
-                Some(&ID.replace(r#""timestamp":1701981000001"#, r#""offset":-1"#)),
-                None
-            ),
+            start(Some(&ID.replace(r#""timestamp":1701981000001"#, r#""offset":-1"#)), None),
             Ok(Start::Live)
         );
     }
@@ -128,19 +112,8 @@ mod tests {
         ] {
             assert!(start(Some(id), Some("since=5")).is_err(), "{id}");
         }
-        for since in [
-            "",
-            "now",
-            "-5",
-            "%zz",
-            "%",
-            "2026-02-30",
-            "99999999999999999999999",
-        ] {
-            assert!(
-                start(None, Some(&format!("since={since}"))).is_err(),
-                "{since}"
-            );
+        for since in ["", "now", "-5", "%zz", "%", "2026-02-30", "99999999999999999999999"] {
+            assert!(start(None, Some(&format!("since={since}"))).is_err(), "{since}");
         }
     }
 }

@@ -66,11 +66,7 @@ pub fn revision(out: &mut Vec<u8>, random: &mut Random, wiki: &Wiki, kind: Kind,
     put(out, &wiki.url);
     put_number(
         out,
-        if kind == Kind::New {
-            "/w/index.php?oldid="
-        } else {
-            "/w/index.php?diff="
-        },
+        if kind == Kind::New { "/w/index.php?oldid=" } else { "/w/index.php?diff=" },
         new,
     );
     if kind != Kind::New {
@@ -80,22 +76,11 @@ pub fn revision(out: &mut Vec<u8>, random: &mut Random, wiki: &Wiki, kind: Kind,
     if kind == Kind::Categorize {
         return;
     }
-    put(
-        out,
-        if random.chance(3000) {
-            r#","minor":true"#
-        } else {
-            r#","minor":false"#
-        },
-    );
+    put(out, if random.chance(3000) { r#","minor":true"# } else { r#","minor":false"# });
     if kind == Kind::New || random.chance(5000) {
         put(
             out,
-            if random.chance(7000) {
-                r#","patrolled":true"#
-            } else {
-                r#","patrolled":false"#
-            },
+            if random.chance(7000) { r#","patrolled":true"# } else { r#","patrolled":false"# },
         );
     }
     let length = 20 + random.below(90_000);

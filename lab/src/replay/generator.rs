@@ -43,11 +43,7 @@ impl Generator {
             bots: (options.users / 100).max(1),
             canaries: u64::from(options.canaries) * 10,
             faults: options.faults.clone(),
-            centre: if options.seed.is_multiple_of(2) {
-                "eqiad"
-            } else {
-                "codfw"
-            },
+            centre: if options.seed.is_multiple_of(2) { "eqiad" } else { "codfw" },
             wikis,
             slots,
             titles: words::titles(),
@@ -101,10 +97,7 @@ impl Generator {
         let mut random = Random::at(self.seed, position, 0);
         if random.chance(self.canaries) {
             self.write_canary(position, &mut random, out);
-            return Event {
-                count: None,
-                has_id: true,
-            };
+            return Event { count: None, has_id: true };
         }
         self.write_change(position, &mut random, out)
     }
@@ -153,10 +146,7 @@ impl Generator {
         // 2.2 % of all events are log events without id: the abuse filter's, which have no title_url either.
         let has_change_id = kind != Kind::Log || !random.chance(4400);
 
-        put(
-            out,
-            r#"{"$schema":"/mediawiki/recentchange/1.0.0","meta":{"uri":""#,
-        );
+        put(out, r#"{"$schema":"/mediawiki/recentchange/1.0.0","meta":{"uri":""#);
         fields::url(out, wiki, wiki_index, kind, title, title_number);
         put(out, r#"","request_id":""#);
         text::uuid(out, random.bits(), random.bits());
@@ -196,32 +186,18 @@ impl Generator {
             fields::url(out, wiki, wiki_index, kind, title, title_number);
         }
         put(out, r#"","comment":""#);
-        let comment = if random.chance(2000) {
-            0
-        } else {
-            size.saturating_sub(900) / 3
-        };
+        let comment = if random.chance(2000) { 0 } else { size.saturating_sub(900) / 3 };
         words::prose(out, random, comment);
         // Log events may be of a change that is years old: up to 19.3 of them.
-        let age = if kind == Kind::Log && random.chance(500) {
-            random.below(609_000_000)
-        } else {
-            0
-        };
+        let age =
+            if kind == Kind::Log && random.chance(500) { random.below(609_000_000) } else { 0 };
         put_number(out, r#"","timestamp":"#, timestamp / 1000 - age);
         if let Some(user) = user {
             put(out, r#","user":""#);
             words::user(out, user, self.bots);
             put(out, "\"");
         }
-        put(
-            out,
-            if bot {
-                r#","bot":true"#
-            } else {
-                r#","bot":false"#
-            },
-        );
+        put(out, if bot { r#","bot":true"# } else { r#","bot":false"# });
         match kind {
             Kind::Log => fields::log(out, random, has_change_id),
             _ => fields::revision(out, random, wiki, kind, position),
@@ -230,23 +206,12 @@ impl Generator {
         let parsed = (begin + size).saturating_sub(out.len() + 2);
         words::prose(out, random, parsed);
         put(out, "\"}");
-        Event {
-            count: Some(Count {
-                domain: wiki_index as u32,
-                user,
-                bot,
-            }),
-            has_id: true,
-        }
+        Event { count: Some(Count { domain: wiki_index as u32, user, bot }), has_id: true }
     }
 
     /// Zipf with exponent 1: the rank is n to the power of a random number between 0 and 1.
     fn draw_user(&self, bot: bool, random: &mut Random) -> u32 {
-        let (first, n) = if bot {
-            (0, self.bots)
-        } else {
-            (self.bots, self.users - self.bots)
-        };
+        let (first, n) = if bot { (0, self.bots) } else { (self.bots, self.users - self.bots) };
         let rank = f64::from(n + 1).powf(random.unit()) as u32;
         first + rank.clamp(1, n) - 1
     }

@@ -28,11 +28,7 @@ fn keys(event: &Value) -> BTreeSet<String> {
     let object = event.as_object().unwrap();
     let mut keys: BTreeSet<String> = object.keys().cloned().collect();
     for parent in ["meta", "length", "revision"] {
-        let children = object
-            .get(parent)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten();
+        let children = object.get(parent).and_then(Value::as_object).into_iter().flatten();
         keys.extend(children.map(|(name, _)| format!("{parent}.{name}")));
     }
     keys
@@ -50,30 +46,20 @@ fn framing_is_as_captured() {
             r#"[{"topic":"eqiad.mediawiki.recentchange","partition":0,"offset":-1},{"topic":"codfw.mediawiki.recentchange","partition":0,"timestamp":1786924800013}]"#,
         ),
     ] {
-        let source = Source::open(&Options {
-            seed,
-            ..Options::default()
-        })
-        .unwrap();
+        let source = Source::open(&Options { seed, ..Options::default() }).unwrap();
         let mut out = Vec::new();
         source.write_event(0, "\r\n", &mut out);
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<&str> = text.split("\r\n").collect();
         assert_eq!(lines.len(), 5, "{text}");
-        assert_eq!(
-            (lines[0], lines[1]),
-            ("event: message", format!("id: {id}").as_str())
-        );
+        assert_eq!((lines[0], lines[1]), ("event: message", format!("id: {id}").as_str()));
         assert!(
             lines[2].starts_with(
                 r#"data: {"$schema":"/mediawiki/recentchange/1.0.0","meta":{"uri":"https://"#
             ),
             "{text}"
         );
-        assert!(
-            lines[2].ends_with("\"}") && lines[3..] == ["", ""],
-            "{text}"
-        );
+        assert!(lines[2].ends_with("\"}") && lines[3..] == ["", ""], "{text}");
     }
 }
 
@@ -85,37 +71,14 @@ fn fields_are_those_of_captured_events() {
         .map(|data| serde_json::from_str(data).unwrap())
         .collect();
     assert_eq!(captured.len(), 5);
-    let edit = keys(
-        captured
-            .iter()
-            .find(|event| event["type"] == "edit")
-            .unwrap(),
-    );
-    let log = keys(
-        captured
-            .iter()
-            .find(|event| event["type"] == "log")
-            .unwrap(),
-    );
+    let edit = keys(captured.iter().find(|event| event["type"] == "edit").unwrap());
+    let log = keys(captured.iter().find(|event| event["type"] == "log").unwrap());
     let without = |keys: &BTreeSet<String>, gone: &[&str]| -> BTreeSet<String> {
-        keys.iter()
-            .filter(|key| !gone.contains(&key.as_str()))
-            .cloned()
-            .collect()
+        keys.iter().filter(|key| !gone.contains(&key.as_str())).cloned().collect()
     };
-    let only_edits = [
-        "minor",
-        "length",
-        "length.old",
-        "length.new",
-        "revision",
-        "revision.old",
-        "revision.new",
-    ];
-    let generator = Generator::from(&Options {
-        canaries: 0,
-        ..Options::default()
-    });
+    let only_edits =
+        ["minor", "length", "length.old", "length.new", "revision", "revision.old", "revision.new"];
+    let generator = Generator::from(&Options { canaries: 0, ..Options::default() });
     let mut types = HashSet::new();
     for position in 0..5000 {
         let event: Value = serde_json::from_slice(&data(&generator, position)).unwrap();
@@ -131,10 +94,7 @@ fn fields_are_those_of_captured_events() {
             _ => assert_eq!(without(&found, &["id", "title_url"]), log),
         }
         types.insert(kind.to_owned());
-        assert_eq!(
-            event["meta"]["uri"],
-            *event.get("title_url").unwrap_or(&event["meta"]["uri"])
-        );
+        assert_eq!(event["meta"]["uri"], *event.get("title_url").unwrap_or(&event["meta"]["uri"]));
     }
     assert_eq!(types.len(), 4);
 }
@@ -142,11 +102,7 @@ fn fields_are_those_of_captured_events() {
 #[test]
 fn shares_and_sizes_are_as_measured() {
     const N: u64 = 100_000;
-    let generator = Generator::from(&Options {
-        canaries: 0,
-        seed: 7,
-        ..Options::default()
-    });
+    let generator = Generator::from(&Options { canaries: 0, seed: 7, ..Options::default() });
     let mut sizes = Vec::new();
     let mut shares: BTreeMap<&str, u64> = BTreeMap::new();
     let signs = [
@@ -189,10 +145,7 @@ fn shares_and_sizes_are_as_measured() {
         ("null", 3.5, 1.0),
     ] {
         let share = shares[name] as f64 * 100.0 / N as f64;
-        assert!(
-            (share - percent).abs() < tolerance,
-            "{name}: {share} %, measured {percent} %"
-        );
+        assert!((share - percent).abs() < tolerance, "{name}: {share} %, measured {percent} %");
     }
     sizes.sort_unstable();
     let mean = sizes.iter().sum::<usize>() as f64 / N as f64;
@@ -203,20 +156,13 @@ fn shares_and_sizes_are_as_measured() {
         ("p95", at(0.95), 2078.0),
         ("max", at(0.99999), 5582.0),
     ] {
-        assert!(
-            (size / measured - 1.0).abs() < 0.03,
-            "{name}: {size} bytes, measured {measured}"
-        );
+        assert!((size / measured - 1.0).abs() < 0.03, "{name}: {size} bytes, measured {measured}");
     }
 }
 
 #[test]
 fn truth_is_what_an_independent_parse_counts() {
-    let mut options = Options {
-        users: 3000,
-        seed: 11,
-        ..Options::default()
-    };
+    let mut options = Options { users: 3000, seed: 11, ..Options::default() };
     options.faults.garbage_every = Some(10);
     options.faults.invalid_utf8_every = Some(10);
     options.faults.odd_every = Some(10);
@@ -225,10 +171,7 @@ fn truth_is_what_an_independent_parse_counts() {
     let source = Source::open(&options).unwrap();
     let mut tally = Tally::of(&source);
     let (mut messages, mut bots) = (0, 0);
-    let (mut domains, mut users) = (
-        BTreeMap::<String, u64>::new(),
-        BTreeMap::<String, u64>::new(),
-    );
+    let (mut domains, mut users) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     let mut seen = HashSet::new();
     for position in 0..12_000 {
         let mut data = Vec::new();
@@ -238,10 +181,7 @@ fn truth_is_what_an_independent_parse_counts() {
         }
         let Facts { id, counted } = match data.len() {
             0..1_000_000 => facts(&data),
-            _ => Facts {
-                id: Some(position.to_string()),
-                counted: None,
-            },
+            _ => Facts { id: Some(position.to_string()), counted: None },
         };
         assert_eq!(event.has_id, id.is_some(), "{position}");
         assert!(id.is_none_or(|id| seen.insert(id)), "{position}");
@@ -260,10 +200,7 @@ fn truth_is_what_an_independent_parse_counts() {
     // Users with one edit each are many: there the names decide.
     for top in [1, 10, 100, 1000] {
         let truth = tally.truth(&source, top);
-        assert_eq!(
-            (truth.messages, truth.bots, truth.non_bots),
-            (messages, bots, messages - bots)
-        );
+        assert_eq!((truth.messages, truth.bots, truth.non_bots), (messages, bots, messages - bots));
         assert_eq!(truth.distinct_users, by_user.len() as u64);
         assert_eq!(truth.by_domain, domains);
         assert_eq!(truth.by_user, by_user[..top]);
@@ -290,9 +227,7 @@ fn each_known_field_is_missing_null_and_of_another_type() {
             "/server_name",
         ] {
             if !pointer.starts_with("/meta/")
-                || event
-                    .get("meta")
-                    .is_some_and(|meta| meta.get("stream").is_some())
+                || event.get("meta").is_some_and(|meta| meta.get("stream").is_some())
             {
                 let state = match (pointer, event.pointer(pointer)) {
                     (_, None) => "missing",

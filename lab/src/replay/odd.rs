@@ -62,10 +62,7 @@ fn write(generator: &Generator, fault: Fault, position: u64, out: &mut Vec<u8>) 
     match fault {
         Fault::Garbage(turn) => {
             out.extend_from_slice(GARBAGE[turn as usize % GARBAGE.len()].as_bytes());
-            Event {
-                count: None,
-                has_id: false,
-            }
+            Event { count: None, has_id: false }
         }
         Fault::Long => {
             generator.write_complete(position, out);
@@ -73,17 +70,11 @@ fn write(generator: &Generator, fault: Fault, position: u64, out: &mut Vec<u8>) 
             out.extend_from_slice(b",\"padding\":\"");
             out.resize(out.len() + generator.faults.long_bytes, b'x');
             out.extend_from_slice(b"\"}");
-            Event {
-                count: None,
-                has_id: true,
-            }
+            Event { count: None, has_id: true }
         }
         Fault::InvalidUtf8(turn) => {
             let event = generator.write_complete(position, out);
-            if let Some(at) = out[begin..]
-                .windows(TITLE.len())
-                .position(|window| window == TITLE)
-            {
+            if let Some(at) = out[begin..].windows(TITLE.len()).position(|window| window == TITLE) {
                 let bad = INVALID_UTF8[turn as usize % INVALID_UTF8.len()];
                 let at = begin + at + TITLE.len();
                 out.splice(at..at, bad.iter().copied());
@@ -165,12 +156,7 @@ fn spoil(value: &mut Value, turn: usize, mut event: Event, unknown_domain: u32) 
                 Some([json!("true"), json!(1), json!([true])][round % 3].clone())
             }
             _ => Some(
-                [
-                    json!(7),
-                    json!(["text"]),
-                    json!({"text": "text"}),
-                    json!(true),
-                ][round % 4]
+                [json!(7), json!(["text"]), json!({"text": "text"}), json!(true)][round % 4]
                     .clone(),
             ),
         },

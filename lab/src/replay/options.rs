@@ -159,18 +159,11 @@ fn at_least_one() -> clap::builder::RangedU64ValueParser<u64> {
 impl Options {
     /// On a free port, and with so many events, which come as fast as they are read.
     pub fn of(events: u64) -> Self {
-        Self {
-            rate: 0,
-            events: Some(events),
-            ..Self::on_a_free_port()
-        }
+        Self { rate: 0, events: Some(events), ..Self::on_a_free_port() }
     }
 
     pub fn on_a_free_port() -> Self {
-        Self {
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
-            ..Self::default()
-        }
+        Self { address: (Ipv4Addr::LOCALHOST, 0).into(), ..Self::default() }
     }
 }
 

@@ -68,19 +68,13 @@ impl Recording {
             };
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
-                if let Some(data) = data
-                    .take()
-                    .filter(|_| kind.is_empty() || kind == b"message")
-                {
+                if let Some(data) = data.take().filter(|_| kind.is_empty() || kind == b"message") {
                     recording.push(id.clone(), data, &mut seen);
                 }
                 kind.clear();
                 continue;
             }
-            let colon = line
-                .iter()
-                .position(|&byte| byte == b':')
-                .unwrap_or(line.len());
+            let colon = line.iter().position(|&byte| byte == b':').unwrap_or(line.len());
             let value = line.get(colon + 1..).unwrap_or_default();
             let value = value.strip_prefix(b" ").unwrap_or(value);
             match &line[..colon] {
@@ -107,10 +101,7 @@ impl Recording {
             .filter_map(|entry| entry.get("timestamp")?.as_u64())
             .min()
             .unwrap_or(before);
-        let Facts {
-            id: meta_id,
-            counted,
-        } = facts(&data);
+        let Facts { id: meta_id, counted } = facts(&data);
         let double = meta_id.as_ref().is_some_and(|id| !seen.insert(id.clone()));
         let count = counted.filter(|_| !double).map(|counted| Count {
             domain: self.domains.number(&counted.domain),
@@ -121,10 +112,7 @@ impl Recording {
             id,
             data,
             timestamp,
-            event: Event {
-                count,
-                has_id: meta_id.is_some(),
-            },
+            event: Event { count, has_id: meta_id.is_some() },
         });
     }
 
@@ -199,14 +187,9 @@ pub fn facts(data: &[u8]) -> Facts {
     };
     let domain = string("/meta/domain");
     let counted = (domain.as_deref() != Some("canary")).then(|| Counted {
-        domain: string("/server_name")
-            .or(domain)
-            .unwrap_or_else(|| "unknown".to_owned()),
+        domain: string("/server_name").or(domain).unwrap_or_else(|| "unknown".to_owned()),
         user: string("/user"),
         bot: value.get("bot").and_then(Value::as_bool).unwrap_or(false),
     });
-    Facts {
-        id: string("/meta/id"),
-        counted,
-    }
+    Facts { id: string("/meta/id"), counted }
 }

@@ -63,20 +63,15 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         }
     }
     drop(listener);
-    _ = timeout(Duration::from_secs(1), async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
+    _ = timeout(Duration::from_secs(1), async { while connections.join_next().await.is_some() {} })
+        .await;
     connections.shutdown().await;
 }
 
 async fn serve_connection(tcp: TcpStream, address: IpAddr, router: Router, shared: Arc<Shared>) {
     _ = tcp.set_nodelay(true);
     let cut = Cut::default();
-    let peer = Peer {
-        address,
-        cut: cut.clone(),
-    };
+    let peer = Peer { address, cut: cut.clone() };
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
@@ -102,11 +97,7 @@ async fn stream(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-    };
+    let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let faults = &shared.options.faults;
     if shared.refuses_next() {
         let status =
@@ -143,10 +134,9 @@ fn refuse(shared: &Shared, status: StatusCode, why: String) -> Response {
     shared.count_refused(status.as_u16());
     let mut response = (status, why).into_response();
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            shared.options.faults.retry_after.into(),
-        );
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, shared.options.faults.retry_after.into());
     }
     response
 }
@@ -157,11 +147,10 @@ async fn truth(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> 
         .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("top=")));
     match top.map_or(Ok(100), str::parse) {
         Ok(top @ 1..=1000) => Json(shared.truth(top)).into_response(),
-        _ => (
-            StatusCode::BAD_REQUEST,
-            Json(json!({"error": "top must be a number from 1 to 1000"})),
-        )
-            .into_response(),
+        _ => {
+            (StatusCode::BAD_REQUEST, Json(json!({"error": "top must be a number from 1 to 1000"})))
+                .into_response()
+        }
     }
 }
 

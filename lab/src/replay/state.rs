@@ -130,10 +130,7 @@ impl Shared {
         *open += 1;
         state.opened += 1;
         drop(state);
-        Some(Permit {
-            shared: Arc::clone(self),
-            address,
-        })
+        Some(Permit { shared: Arc::clone(self), address })
     }
 }
 
@@ -161,9 +158,7 @@ impl State {
         if let Some(every) = faults.cut_every.filter(|_| position >= self.next_cut) {
             self.next_cut = (position / every + 1) * every;
             self.cuts += 1;
-            return Some(Break::Cut {
-                in_mid_event: self.cuts.is_multiple_of(2),
-            });
+            return Some(Break::Cut { in_mid_event: self.cuts.is_multiple_of(2) });
         }
         if let Some(every) = faults.error_every.filter(|_| position >= self.next_error) {
             self.next_error = (position / every + 1) * every;

@@ -47,19 +47,12 @@ async fn reader_that_is_cut_off_again_and_again_misses_nothing() {
         let mark = if eol == "\n" { "\u{FEFF}" } else { "" };
         let consumer = Consumer::read_to_the_end(&replay, eol, mark).await;
         assert_eq!(consumer.offsets, (0..3000).collect());
-        assert_eq!(
-            (consumer.cuts, consumer.cuts_in_mid_event, consumer.errors),
-            (29, 14, 11)
-        );
+        assert_eq!((consumer.cuts, consumer.cuts_in_mid_event, consumer.errors), (29, 14, 11));
         assert!(consumer.doubles >= 40 * 8, "{}", consumer.doubles);
         assert_eq!(consumer.messages, 3000);
         let progress = replay.progress();
         assert_eq!(
-            (
-                progress.sent,
-                progress.finished,
-                progress.connections_opened
-            ),
+            (progress.sent, progress.finished, progress.connections_opened),
             (3000, true, 41)
         );
         consumer.assert_is(&replay.truth());
@@ -82,10 +75,7 @@ async fn consumer_that_keeps_the_rules_counts_the_truth_whatever_is_wrong_with_e
     })
     .await;
     let consumer = Consumer::read_to_the_end(&replay, "\n", "").await;
-    assert_eq!(
-        (consumer.long.len(), consumer.bad_utf8.len(), consumer.cuts),
-        (4, 200, 44)
-    );
+    assert_eq!((consumer.long.len(), consumer.bad_utf8.len(), consumer.cuts), (4, 200, 44));
     assert_eq!(consumer.not_objects, 200 - 200 / 11);
     consumer.assert_is(&replay.truth());
 }
@@ -95,21 +85,12 @@ async fn truth_and_progress_are_about_what_was_handed_out() {
     let replay = start_with(|options| options.events = Some(1000)).await;
     assert_eq!(get_json(&replay, "/truth").await["messages"], 0);
     let mut response = get(&replay, "/v2/stream/mediawiki.recentchange", &[AGENT]).await;
-    assert_eq!(
-        response.headers()["content-type"],
-        "text/event-stream; charset=utf-8"
-    );
-    let (bytes, end) = read(response.body_mut(), |bytes| {
-        events(bytes, "\n").0.len() == 1000
-    })
-    .await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    let (bytes, end) = read(response.body_mut(), |bytes| events(bytes, "\n").0.len() == 1000).await;
     assert_eq!(end, End::Silent);
     let truth = get_json(&replay, "/truth?top=2").await;
-    let canaries = events(&bytes, "\n")
-        .0
-        .iter()
-        .filter(|message| message.data.ends_with(b"}}"))
-        .count();
+    let canaries =
+        events(&bytes, "\n").0.iter().filter(|message| message.data.ends_with(b"}}")).count();
     assert!(canaries > 0);
     assert_eq!(truth["messages"], 1000 - canaries);
     assert_eq!(truth["by_user"].as_object().unwrap().len(), 2);
@@ -118,13 +99,7 @@ async fn truth_and_progress_are_about_what_was_handed_out() {
         serde_json::json!({"sent": 1000, "finished": true, "connections_open": 1, "connections_opened": 1, "refused": {}})
     );
     for top in ["0", "1001", "-1", "many", ""] {
-        assert_eq!(
-            get(&replay, &format!("/truth?top={top}"), &[])
-                .await
-                .status(),
-            400,
-            "{top}"
-        );
+        assert_eq!(get(&replay, &format!("/truth?top={top}"), &[]).await.status(), 400, "{top}");
     }
 }
 
@@ -141,19 +116,10 @@ async fn connection_begins_at_the_live_position_or_where_it_is_told() {
     };
     let all = read_all(STREAM, &[]).await;
     assert_eq!(all.len(), 2000);
-    assert!(
-        read_all(STREAM, &[]).await.is_empty(),
-        "the live position is the end"
-    );
+    assert!(read_all(STREAM, &[]).await.is_empty(), "the live position is the end");
 
     let ms = |message: &Message| {
-        message
-            .id
-            .split(&[':', '}'][..])
-            .nth(3)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
+        message.id.split(&[':', '}'][..]).nth(3).unwrap().parse::<u64>().unwrap()
     };
     for position in [0, 1, 700, 1999] {
         // By Kafka's rule, from what was read: the first one in the stream that is not before.
@@ -172,72 +138,33 @@ async fn connection_begins_at_the_live_position_or_where_it_is_told() {
         ] {
             assert_eq!(again.len(), 2000 - expected);
             assert!(
-                again
-                    .iter()
-                    .zip(&all[expected..])
-                    .all(|(a, b)| a.id == b.id && a.data == b.data)
+                again.iter().zip(&all[expected..]).all(|(a, b)| a.id == b.id && a.data == b.data)
             );
         }
     }
-    assert_eq!(
-        read_all(&format!("{STREAM}?since=2026-08-16T23:00:00Z"), &[])
-            .await
-            .len(),
-        2000
-    );
-    assert!(
-        read_all(&format!("{STREAM}?since=2031-01-01"), &[])
-            .await
-            .is_empty()
-    );
-    let counted = all
-        .iter()
-        .filter(|message| facts(&message.data).counted.is_some())
-        .count();
-    assert_eq!(
-        replay.truth().messages,
-        counted as u64,
-        "repeated events count once"
-    );
+    assert_eq!(read_all(&format!("{STREAM}?since=2026-08-16T23:00:00Z"), &[]).await.len(), 2000);
+    assert!(read_all(&format!("{STREAM}?since=2031-01-01"), &[]).await.is_empty());
+    let counted = all.iter().filter(|message| facts(&message.data).counted.is_some()).count();
+    assert_eq!(replay.truth().messages, counted as u64, "repeated events count once");
 }
 
 #[tokio::test]
 async fn strangers_nonsense_and_the_third_connection_are_refused() {
     let replay = start_with(|_| {}).await;
     assert_eq!(get(&replay, STREAM, &[]).await.status(), 403);
-    assert_eq!(
-        get(&replay, STREAM, &[("user-agent", " ")]).await.status(),
-        403
-    );
-    assert_eq!(
-        get(&replay, STREAM, &[AGENT, ("last-event-id", "17")])
-            .await
-            .status(),
-        400
-    );
-    assert_eq!(
-        get(&replay, &format!("{STREAM}?since=then"), &[AGENT])
-            .await
-            .status(),
-        400
-    );
+    assert_eq!(get(&replay, STREAM, &[("user-agent", " ")]).await.status(), 403);
+    assert_eq!(get(&replay, STREAM, &[AGENT, ("last-event-id", "17")]).await.status(), 400);
+    assert_eq!(get(&replay, &format!("{STREAM}?since=then"), &[AGENT]).await.status(), 400);
 
     let first = get(&replay, STREAM, &[AGENT]).await;
     let second = get(&replay, STREAM, &[("user-agent", "curl/8.0")]).await;
     let third = get(&replay, STREAM, &[AGENT]).await;
     assert_eq!(
         (first.status(), second.status(), third.status()),
-        (
-            200.try_into().unwrap(),
-            200.try_into().unwrap(),
-            429.try_into().unwrap()
-        )
+        (200.try_into().unwrap(), 200.try_into().unwrap(), 429.try_into().unwrap())
     );
     assert_eq!(third.headers()["retry-after"], "1");
-    assert_eq!(
-        replay.progress().refused,
-        BTreeMap::from([(400, 2), (403, 2), (429, 1)])
-    );
+    assert_eq!(replay.progress().refused, BTreeMap::from([(400, 2), (403, 2), (429, 1)]));
 
     drop(first);
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -257,10 +184,7 @@ async fn first_connections_are_refused_on_demand() {
     for _ in 0..2 {
         let refused = get(&replay, STREAM, &[AGENT]).await;
         assert_eq!(
-            (
-                refused.status().as_u16(),
-                refused.headers()["retry-after"].as_bytes()
-            ),
+            (refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()),
             (502, &b"7"[..])
         );
     }
@@ -276,10 +200,7 @@ async fn stalled_connection_stays_open_and_the_next_one_goes_on() {
     })
     .await;
     let mut stalled = get(&replay, STREAM, &[AGENT]).await;
-    let (bytes, end) = read(stalled.body_mut(), |bytes| {
-        events(bytes, "\n").0.len() == 100
-    })
-    .await;
+    let (bytes, end) = read(stalled.body_mut(), |bytes| events(bytes, "\n").0.len() == 100).await;
     assert_eq!(end, End::Silent);
     let last = events(&bytes, "\n").0.pop().unwrap();
     let mut next = get(&replay, STREAM, &[AGENT, ("last-event-id", &last.id)]).await;
@@ -301,11 +222,7 @@ async fn events_come_no_faster_than_asked_for_except_those_that_were_missed() {
     let mut response = get(&replay, STREAM, &[AGENT]).await;
     let (bytes, _) = read(response.body_mut(), |_| false).await;
     assert_eq!(events(&bytes, "\n").0.len(), 40);
-    assert!(
-        begin.elapsed() >= Duration::from_millis(199),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(199), "{:?}", begin.elapsed());
 
     // Asked for in process, because a client gets chunks as the network cuts them.
     let shared = &replay.shared;
@@ -318,18 +235,11 @@ async fn events_come_no_faster_than_asked_for_except_those_that_were_missed() {
 
 #[tokio::test]
 async fn captured_stream_is_replayed_with_its_ids_and_counted_once() {
-    let fixture = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../fixtures/recentchange-real.sse"
-    );
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/recentchange-real.sse");
     let text = std::fs::read_to_string(fixture).unwrap();
     let twice = std::env::temp_dir().join(format!("replay-{}.sse", std::process::id()));
     let odd = "event: message\nid: []\ndata: [1,\ndata: 2]\n\n: comment\n\nid: x\ndata: cut off";
-    std::fs::write(
-        &twice,
-        format!("{text}\n{}{odd}", text.replace(":ok\n\n", "")),
-    )
-    .unwrap();
+    std::fs::write(&twice, format!("{text}\n{}{odd}", text.replace(":ok\n\n", ""))).unwrap();
     let replay = start_with(|options| {
         options.file = Some(twice.clone());
         options.close_at_end = true;
@@ -347,10 +257,7 @@ async fn captured_stream_is_replayed_with_its_ids_and_counted_once() {
     );
     assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     let truth = replay.truth();
-    assert_eq!(
-        (truth.messages, truth.bots, truth.distinct_users),
-        (5, 0, 5)
-    );
+    assert_eq!((truth.messages, truth.bots, truth.distinct_users), (5, 0, 5));
     assert_eq!(truth.by_domain["en.wikipedia.org"], 3);
     assert_eq!(truth.by_user[0].0, "2A01:E0A:1C8:9A00:F0C3:F1E2:400B:11B2");
 }
@@ -358,25 +265,14 @@ async fn captured_stream_is_replayed_with_its_ids_and_counted_once() {
 #[tokio::test]
 async fn start_says_what_to_change() {
     let replay = start_with(|_| {}).await;
-    let taken = start(Options {
-        address: replay.address(),
-        ..Options::default()
-    })
-    .await
-    .err()
-    .unwrap();
+    let taken =
+        start(Options { address: replay.address(), ..Options::default() }).await.err().unwrap();
     assert!(format!("{taken:#}").contains("--address"), "{taken:#}");
-    let missing = start(Options {
-        file: Some("no-such-file.sse".into()),
-        ..Options::default()
-    })
-    .await
-    .err()
-    .unwrap();
-    assert!(
-        format!("{missing:#}").contains("no-such-file.sse, given with --file"),
-        "{missing:#}"
-    );
+    let missing = start(Options { file: Some("no-such-file.sse".into()), ..Options::default() })
+        .await
+        .err()
+        .unwrap();
+    assert!(format!("{missing:#}").contains("no-such-file.sse, given with --file"), "{missing:#}");
 }
 
 #[tokio::test]
@@ -385,8 +281,6 @@ async fn stop_ends_streams_that_nobody_reads() {
     let mut read_a_bit = get(&replay, STREAM, &[AGENT]).await;
     _ = read_a_bit.body_mut().frame().await;
     let address = replay.address();
-    timeout(Duration::from_secs(20), replay.stop())
-        .await
-        .expect("stop hangs");
+    timeout(Duration::from_secs(20), replay.stop()).await.expect("stop hangs");
     assert!(TcpStream::connect(address).await.is_err());
 }

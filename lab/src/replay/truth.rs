@@ -67,9 +67,7 @@ impl Tally {
         let distinct_users = users.len() as u64;
         users.sort_unstable_by(|a, b| b.cmp(a));
         // Names decide among equals, so all who are equal to the last one are looked up.
-        let least = users
-            .get(top.saturating_sub(1))
-            .map_or(0, |&(count, _)| count);
+        let least = users.get(top.saturating_sub(1)).map_or(0, |&(count, _)| count);
         let mut by_user: Vec<(String, u64)> = users
             .iter()
             .take_while(|&&(count, _)| count >= least)
@@ -79,11 +77,7 @@ impl Tally {
             .sort_unstable_by(|(name_a, a), (name_b, b)| b.cmp(a).then_with(|| name_a.cmp(name_b)));
         by_user.truncate(top);
 
-        let by_domain = self
-            .by_domain
-            .iter()
-            .enumerate()
-            .filter(|&(_, &count)| count > 0);
+        let by_domain = self.by_domain.iter().enumerate().filter(|&(_, &count)| count > 0);
         Truth {
             messages: self.bots + self.non_bots,
             distinct_users,

@@ -23,10 +23,8 @@ const LANGUAGES: &str = "de fr ja ru es zh it pl pt ar fa uk nl he id sv cs tr k
 
 /// 300 and some wikis, and 10,000 slots that each hold a wiki's index, so that drawing one is one look-up.
 pub fn wikis() -> (Vec<Wiki>, Vec<u16>) {
-    let mut list: Vec<(String, String)> = MEASURED
-        .iter()
-        .map(|&(domain, name, _)| (domain.to_owned(), name.to_owned()))
-        .collect();
+    let mut list: Vec<(String, String)> =
+        MEASURED.iter().map(|&(domain, name, _)| (domain.to_owned(), name.to_owned())).collect();
     let plain = ["wikipedia", "wiktionary", "wikisource"];
     for (project, suffix) in plain.into_iter().zip(["wiki", "wiktionary", "wikisource"]) {
         list.extend(
@@ -35,10 +33,9 @@ pub fn wikis() -> (Vec<Wiki>, Vec<u16>) {
                 .map(|code| (format!("{code}.{project}.org"), format!("{code}{suffix}"))),
         );
     }
-    for (domain, name) in [
-        ("meta.wikimedia.org", "metawiki"),
-        ("www.mediawiki.org", "mediawikiwiki"),
-    ] {
+    for (domain, name) in
+        [("meta.wikimedia.org", "metawiki"), ("www.mediawiki.org", "mediawikiwiki")]
+    {
         list.push((domain.to_owned(), name.to_owned()));
     }
 
@@ -77,11 +74,7 @@ mod tests {
         let (wikis, slots) = wikis();
         let drawn: HashSet<_> = slots.iter().collect();
         assert_eq!(
-            (
-                slots.len(),
-                wikis.len() > 300,
-                drawn.len() * 10 > wikis.len() * 9
-            ),
+            (slots.len(), wikis.len() > 300, drawn.len() * 10 > wikis.len() * 9),
             (10_000, true, true)
         );
         let domains: HashSet<_> = wikis.iter().map(|wiki| &wiki.domain).collect();

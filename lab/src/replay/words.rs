@@ -54,13 +54,7 @@ const TITLES: &[&str] = &[
 ];
 
 pub fn titles() -> Vec<Title> {
-    TITLES
-        .iter()
-        .map(|json| Title {
-            json,
-            path: path(json),
-        })
-        .collect()
+    TITLES.iter().map(|json| Title { json, path: path(json) }).collect()
 }
 
 fn path(json: &str) -> String {
@@ -151,20 +145,12 @@ const PEOPLE: &[&str] = &[
 /// The name of user number `index`, of which the first `bots` are bots: a function of the number, so that a population
 /// of millions costs no memory. Never the same for two numbers.
 pub fn user(out: &mut Vec<u8>, index: u32, bots: u32) {
-    let (list, rank) = if index < bots {
-        (BOTS, index)
-    } else {
-        (PEOPLE, index - bots)
-    };
+    let (list, rank) = if index < bots { (BOTS, index) } else { (PEOPLE, index - bots) };
     if let Some(name) = list.get(rank as usize) {
         return out.extend_from_slice(name.as_bytes());
     }
     let scattered = rank.wrapping_mul(0x9E37_79B1);
-    let kind = if index < bots {
-        u32::MAX
-    } else {
-        (scattered >> 16) % 100
-    };
+    let kind = if index < bots { u32::MAX } else { (scattered >> 16) % 100 };
     match kind {
         0..4 => {
             // Multiplying by an odd number is one to one on 32 bits.
@@ -236,10 +222,7 @@ mod tests {
     #[test]
     fn texts_are_json_and_short_enough_to_fill_up() {
         for text in TITLES.iter().chain(PHRASES).chain(BOTS).chain(PEOPLE) {
-            assert!(
-                serde_json::from_str::<String>(&format!("\"{text}\"")).is_ok(),
-                "{text}"
-            );
+            assert!(serde_json::from_str::<String>(&format!("\"{text}\"")).is_ok(), "{text}");
             assert!(text.len() <= FILLER.len(), "{text}");
         }
     }
@@ -251,10 +234,7 @@ mod tests {
             let mut name = b"\"".to_vec();
             user(&mut name, index, 500);
             name.push(b'"');
-            assert!(
-                names.insert(serde_json::from_slice::<String>(&name).unwrap()),
-                "{index}"
-            );
+            assert!(names.insert(serde_json::from_slice::<String>(&name).unwrap()), "{index}");
         }
     }
 }

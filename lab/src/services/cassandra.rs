@@ -49,21 +49,10 @@ const OPENS: [&str; 17] = [
 
 /// The clients' port, and those that Cassandra opens besides: 17000 and 17199 for 9042, moved along with it.
 pub fn ports(native: u16) -> [Port; 3] {
-    let beside = |distance: u16| {
-        native
-            .checked_add(distance)
-            .unwrap_or(native.wrapping_sub(distance))
-    };
-    let port = |number, purpose| Port {
-        number,
-        purpose,
-        option: OPTION,
-    };
-    [
-        port(native, "clients"),
-        port(beside(7958), "the storage protocol"),
-        port(beside(8157), "JMX"),
-    ]
+    let beside =
+        |distance: u16| native.checked_add(distance).unwrap_or(native.wrapping_sub(distance));
+    let port = |number, purpose| Port { number, purpose, option: OPTION };
+    [port(native, "clients"), port(beside(7958), "the storage protocol"), port(beside(8157), "JMX")]
 }
 
 /// Fetches what is needed and writes the configuration; gives the command that starts the node.
@@ -74,10 +63,7 @@ pub fn prepare(folder: &Path, native: u16) -> Result<Program> {
     java::fetch(&[&artefact], &libs)?;
     std::fs::write(yaml(folder), configuration(folder, native))?;
     std::fs::write(logging(folder), LOGGING)?;
-    Ok(Program {
-        path: java,
-        arguments: arguments(folder, &libs, native),
-    })
+    Ok(Program { path: java, arguments: arguments(folder, &libs, native) })
 }
 
 fn yaml(folder: &Path) -> PathBuf {
@@ -188,10 +174,7 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["native_transport_port"], 19042);
         assert_eq!(read["storage_port"], 27000);
-        assert_eq!(
-            read["seed_provider"][0]["parameters"][0]["seeds"],
-            "127.0.0.1:27000"
-        );
+        assert_eq!(read["seed_provider"][0]["parameters"][0]["seeds"], "127.0.0.1:27000");
         assert_eq!(read["rpc_address"], "127.0.0.1");
         assert_eq!(read["listen_address"], "127.0.0.1");
         for directory in [
@@ -200,31 +183,19 @@ mod tests {
             "hints_directory",
             "cdc_raw_directory",
         ] {
-            assert!(
-                read[directory]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("/a \"b\"/cassandra/data/")
-            );
+            assert!(read[directory].as_str().unwrap().starts_with("/a \"b\"/cassandra/data/"));
         }
     }
 
     #[test]
     fn odd_paths_become_urls() {
-        assert_eq!(
-            file_url(Path::new("/a b/ü/c.yaml")),
-            "file:///a%20b/%C3%BC/c.yaml"
-        );
+        assert_eq!(file_url(Path::new("/a b/ü/c.yaml")), "file:///a%20b/%C3%BC/c.yaml");
     }
 
     #[test]
     fn class_comes_last_and_the_heap_is_bounded() {
         let arguments = arguments(Path::new("/f"), Path::new("/f/libs"), 9042);
-        assert!(
-            arguments
-                .iter()
-                .any(|argument| argument.starts_with("-Xmx"))
-        );
+        assert!(arguments.iter().any(|argument| argument.starts_with("-Xmx")));
         assert!(arguments.contains(&"-Dcassandra.jmx.local.port=17199".to_owned()));
         assert!(arguments.last().unwrap().ends_with(".CassandraDaemon"));
     }

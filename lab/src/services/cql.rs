@@ -104,10 +104,7 @@ mod tests {
         assert!(!answers(error).await, "an ERROR frame");
         let echo = server(&[4, 0, 0, 0, 5, 0, 0, 0, 0]).await;
         assert!(!answers(echo).await, "our own request");
-        assert!(
-            !answers(server(b"HTTP/1.1 400").await).await,
-            "another protocol"
-        );
+        assert!(!answers(server(b"HTTP/1.1 400").await).await, "another protocol");
         assert!(!answers(server(&[0x84, 0]).await).await, "cut short");
     }
 

@@ -51,10 +51,7 @@ fn candidates() -> Vec<PathBuf> {
         .filter(|entry| entry.file_name().to_string_lossy().contains("17"))
         .map(|entry| entry.path().join("bin/java"))
         .filter(|java| java.is_file());
-    home.into_iter()
-        .chain([PathBuf::from("java")])
-        .chain(installed)
-        .collect()
+    home.into_iter().chain([PathBuf::from("java")]).chain(installed).collect()
 }
 
 fn version(java: &Path) -> Option<u32> {
@@ -74,10 +71,7 @@ fn parse_version(text: &str) -> Option<u32> {
 
 /// Whether Maven can be run.
 pub fn has_maven() -> bool {
-    Command::new("mvn")
-        .arg("-version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+    Command::new("mvn").arg("-version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Puts the artefacts (`group:name:version`) and all they depend on into `libs`, where they are not there yet.
@@ -119,10 +113,7 @@ pub fn fetch(artefacts: &[&str], libs: &Path) -> Result<()> {
         .context("cannot run mvn")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let reason = said
-            .lines()
-            .find(|line| line.contains("ERROR"))
-            .unwrap_or("it says nothing");
+        let reason = said.lines().find(|line| line.contains("ERROR")).unwrap_or("it says nothing");
         bail!(
             "Maven cannot fetch {artefact}: {reason}: is there a network, or a mirror in ~/.m2/settings.xml?"
         );
@@ -164,15 +155,9 @@ mod tests {
 
     #[test]
     fn java_versions_of_all_ages_are_read() {
-        assert_eq!(
-            parse_version("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK"),
-            Some(17)
-        );
+        assert_eq!(parse_version("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK"), Some(17));
         assert_eq!(parse_version("java version \"1.8.0_402\""), Some(8));
-        assert_eq!(
-            parse_version("openjdk version \"25-ea\" 2025-09-16"),
-            Some(25)
-        );
+        assert_eq!(parse_version("openjdk version \"25-ea\" 2025-09-16"), Some(25));
         assert_eq!(parse_version("openjdk version \"21\""), Some(21));
         assert_eq!(parse_version("The operation couldn't be completed."), None);
     }
@@ -197,30 +182,16 @@ mod tests {
         let (old, fit, new) = (java(11), java(17), java(25));
         let candidates = vec![absent.clone(), old.clone(), new, fit.clone()];
         assert_eq!(first_fit(candidates).unwrap(), fit);
-        let error = first_fit(vec![absent.clone(), old])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("is Java 11") && error.contains(INSTALL_JAVA),
-            "{error}"
-        );
-        assert!(
-            first_fit(vec![absent])
-                .unwrap_err()
-                .to_string()
-                .starts_with("there is no Java: ")
-        );
+        let error = first_fit(vec![absent.clone(), old]).unwrap_err().to_string();
+        assert!(error.contains("is Java 11") && error.contains(INSTALL_JAVA), "{error}");
+        assert!(first_fit(vec![absent]).unwrap_err().to_string().starts_with("there is no Java: "));
     }
 
     #[test]
     fn artefacts_become_dependencies() {
         let pom = pom_text(&["org.example:thing:1.2", "org.example:other:3"]).unwrap();
         assert_eq!(pom.matches("<dependency>").count(), 2);
-        for part in [
-            "<groupId>org.example<",
-            "<artifactId>thing<",
-            "<version>1.2<",
-        ] {
+        for part in ["<groupId>org.example<", "<artifactId>thing<", "<version>1.2<"] {
             assert!(pom.contains(part), "{part} is not in {pom}");
         }
         assert!(pom_text(&["org.example:thing"]).is_err());

@@ -32,15 +32,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The clients' port, and the controller's beside it: 9093 for 9092.
 pub fn ports(clients: u16) -> [Port; 2] {
-    let port = |number, purpose| Port {
-        number,
-        purpose,
-        option: OPTION,
-    };
-    [
-        port(clients, "clients"),
-        port(controller(clients), "the controller"),
-    ]
+    let port = |number, purpose| Port { number, purpose, option: OPTION };
+    [port(clients, "clients"), port(controller(clients), "the controller")]
 }
 
 fn controller(clients: u16) -> u16 {
@@ -52,20 +45,14 @@ fn controller(clients: u16) -> u16 {
 pub fn prepare(folder: &Path, clients: u16) -> Result<Program> {
     let java = java::find()?;
     let libs = program::folder("kafka").join(format!("libs-{VERSION}"));
-    java::fetch(
-        &[&format!("org.apache.kafka:kafka_2.13:{VERSION}"), LOGGER],
-        &libs,
-    )?;
+    java::fetch(&[&format!("org.apache.kafka:kafka_2.13:{VERSION}"), LOGGER], &libs)?;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     std::fs::write(properties(folder), configuration(folder, clients))?;
     if !data(folder).join("meta.properties").exists() {
         format_data(&java, &libs, folder)?;
     }
-    Ok(Program {
-        path: java,
-        arguments: arguments(folder, &libs),
-    })
+    Ok(Program { path: java, arguments: arguments(folder, &libs) })
 }
 
 fn properties(folder: &Path) -> PathBuf {
@@ -164,10 +151,7 @@ mod tests {
             value("listeners"),
             Some("PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093")
         );
-        assert_eq!(
-            value("advertised.listeners"),
-            Some("PLAINTEXT://127.0.0.1:19092")
-        );
+        assert_eq!(value("advertised.listeners"), Some("PLAINTEXT://127.0.0.1:19092"));
         assert_eq!(value("controller.quorum.voters"), Some("1@127.0.0.1:19093"));
         assert_eq!(value("log.dirs"), Some("/a b/data"));
     }

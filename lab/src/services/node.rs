@@ -35,11 +35,7 @@ impl Kafka {
         let folder = std::path::absolute(folder)?;
         for port in kafka::ports(port) {
             if let Some(owner) = ports::owner(port.number) {
-                bail!(
-                    "port {} (for Kafka's {}) is taken by {owner}",
-                    port.number,
-                    port.purpose
-                );
+                bail!("port {} (for Kafka's {}) is taken by {owner}", port.number, port.purpose);
             }
         }
         let prepared = tokio::task::spawn_blocking({
@@ -52,10 +48,7 @@ impl Kafka {
             .folder(folder)
             .keep_lines(200)
             .start()?;
-        let mut node = Self {
-            address: address(port),
-            process,
-        };
+        let mut node = Self { address: address(port), process };
         node.wait_until_it_answers().await?;
         Ok(node)
     }
@@ -77,10 +70,7 @@ impl Kafka {
                 None => format!("did not answer within {} s", kafka::PATIENCE.as_secs()),
             };
             let said = [self.process.stdout.lines(), self.process.stderr.lines()].concat();
-            bail!(
-                "Kafka {what}; it says last:{}",
-                last_words(&said.join("\n"))
-            );
+            bail!("Kafka {what}; it says last:{}", last_words(&said.join("\n")));
         }
         Ok(())
     }

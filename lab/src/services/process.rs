@@ -45,8 +45,7 @@ pub fn lock(folder: &Path) -> Result<File> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(file)
 }
 
@@ -75,10 +74,7 @@ pub fn start(folder: &Path, program: &Program, port: u16) -> Result<Child> {
 pub fn running(folder: &Path) -> Option<Running> {
     let text = std::fs::read_to_string(pid_file(folder)).ok()?;
     let (pid, port) = text.trim().split_once(' ')?;
-    let running = Running {
-        pid: pid.parse().ok()?,
-        port: port.parse().ok()?,
-    };
+    let running = Running { pid: pid.parse().ok()?, port: port.parse().ok()? };
     is_ours(running.pid, folder).then_some(running)
 }
 
@@ -108,10 +104,7 @@ pub fn forget(folder: &Path) -> Result<()> {
 
 async fn signal_and_wait(folder: &Path, pid: u32, signal: Signal, time: Duration) -> Result<bool> {
     let deadline = Instant::now() + time;
-    let target = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("not a pid")?;
+    let target = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a pid")?;
     // Asked again right before, so that nobody else's process is ended.
     if is_ours(pid, folder) {
         match rustix::process::kill_process(target, signal) {
@@ -144,9 +137,8 @@ fn command_line(pid: u32) -> String {
         let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         return String::from_utf8_lossy(&bytes).into_owned();
     }
-    let output = Command::new("ps")
-        .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
-        .output();
+    let output =
+        Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid.to_string()]).output();
     output.map_or_else(
         |_| String::new(),
         |output| String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -166,10 +158,7 @@ pub fn last_words(log: &str) -> String {
     let errors: Vec<&str> = lines.iter().copied().filter(is_error).collect();
     let chosen = if errors.is_empty() { lines } else { errors };
     let from = chosen.len().saturating_sub(5);
-    chosen[from..]
-        .iter()
-        .map(|line| format!("\n  {}", line.trim()))
-        .collect()
+    chosen[from..].iter().map(|line| format!("\n  {}", line.trim())).collect()
 }
 
 #[cfg(test)]
@@ -180,10 +169,7 @@ mod tests {
     /// A shell with our marker in its command line, ready when this returns; reaped in the background.
     async fn started(folder: &Path, script: &str) -> (tokio::task::JoinHandle<()>, u32) {
         let ready = folder.join("ready");
-        let script = format!(
-            "{script} : > '{}'; while :; do sleep 0.1; done",
-            ready.display()
-        );
+        let script = format!("{script} : > '{}'; while :; do sleep 0.1; done", ready.display());
         let mut child = tokio::process::Command::new("sh")
             .args(["-c", &script])
             .arg(marker(folder))
@@ -234,16 +220,8 @@ mod tests {
         let folder = Scratch::new();
         let (ended, pid) = started(folder.path(), "trap '' TERM;").await;
         let time = Duration::from_millis(300);
-        assert!(
-            !signal_and_wait(folder.path(), pid, Signal::TERM, time)
-                .await
-                .unwrap()
-        );
-        assert!(
-            signal_and_wait(folder.path(), pid, Signal::KILL, KILLED)
-                .await
-                .unwrap()
-        );
+        assert!(!signal_and_wait(folder.path(), pid, Signal::TERM, time).await.unwrap());
+        assert!(signal_and_wait(folder.path(), pid, Signal::KILL, KILLED).await.unwrap());
         ended.await.unwrap();
     }
 
@@ -263,10 +241,7 @@ mod tests {
         assert_eq!(last_words(log), "\n  ERROR no disk");
         let trace =
             "java.io.IOException: no\n\tat java.io.Exception.a(A.java:1)\nCaused by: Exception\n";
-        assert_eq!(
-            last_words(trace),
-            "\n  java.io.IOException: no\n  Caused by: Exception"
-        );
+        assert_eq!(last_words(trace), "\n  java.io.IOException: no\n  Caused by: Exception");
         assert_eq!(last_words("a\nb\n"), "\n  a\n  b");
         assert_eq!(last_words("1\n2\n3\n4\n5\n6"), "\n  2\n  3\n  4\n  5\n  6");
         assert_eq!(last_words(""), "");

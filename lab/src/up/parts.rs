@@ -78,11 +78,8 @@ async fn program(chapter: u8, binary: &PathBuf, stream: &str, password: &str) ->
         .env("JWT_SECRET", random_hex::<32>()?)
         .env("ADMIN_USERNAME", USERNAME);
     if chapter >= 3 {
-        let hashed = program
-            .clone()
-            .args(["hash-password"])
-            .output(password.as_bytes(), START)
-            .await?;
+        let hashed =
+            program.clone().args(["hash-password"]).output(password.as_bytes(), START).await?;
         hashed.has_succeeded().context("hash-password")?;
         program = program.env("ADMIN_PASSWORD_HASH", hashed.stdout.concat());
     }
@@ -92,10 +89,7 @@ async fn program(chapter: u8, binary: &PathBuf, stream: &str, password: &str) ->
 impl Parts {
     /// Nothing runs yet; what `start` has started by then is ended by `stop`.
     pub fn of(chapter: u8) -> Self {
-        Self {
-            chapter,
-            ..Self::default()
-        }
+        Self { chapter, ..Self::default() }
     }
 
     pub async fn start(&mut self, options: &Options) -> Result<()> {
@@ -142,9 +136,7 @@ impl Parts {
 
     /// Starts a role that serves HTTP, and waits until it does.
     async fn run(&mut self, role: &'static str, program: &Program, port: u16) -> Result<Client> {
-        let program = program
-            .clone()
-            .env("HTTP_ADDR", format!("127.0.0.1:{port}"));
+        let program = program.clone().env("HTTP_ADDR", format!("127.0.0.1:{port}"));
         self.programs.push((role, program.args([role]).start()?));
         let base = format!("http://127.0.0.1:{port}");
         let client = Client::new(base).with_deadline(Duration::from_secs(10));
@@ -227,19 +219,15 @@ impl Parts {
     /// The `curl` lines to copy.
     pub fn curl(&self) -> Vec<String> {
         let servers = self.producer.iter().chain(&self.server);
-        let mut lines: Vec<String> = servers
-            .map(|server| format!("curl -s {}/status", server.base()))
-            .collect();
+        let mut lines: Vec<String> =
+            servers.map(|server| format!("curl -s {}/status", server.base())).collect();
         let base = self.server.as_ref().map_or("", Client::base);
         if let Some(login) = &self.login {
             let credentials = json!({ "username": USERNAME, "password": login.password });
             lines.push(format!(
                 "curl -s -H 'content-type: application/json' -d '{credentials}' {base}/login"
             ));
-            lines.push(format!(
-                "curl -s -H 'authorization: Bearer {}' {base}/stats",
-                login.token
-            ));
+            lines.push(format!("curl -s -H 'authorization: Bearer {}' {base}/stats", login.token));
         }
         lines
     }

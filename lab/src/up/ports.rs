@@ -23,9 +23,7 @@ impl Ports {
     /// # Errors
     /// One is taken, or can't be chosen in this chapter.
     pub fn of(chapter: u8, options: &Options) -> Result<Self> {
-        let server = options
-            .port
-            .unwrap_or(if chapter < 5 { FIXED } else { CONSUMER });
+        let server = options.port.unwrap_or(if chapter < 5 { FIXED } else { CONSUMER });
         if chapter == 1 && server != FIXED {
             bail!("chapter 1 always listens on port {FIXED}: HTTP_ADDR comes with chapter 2");
         }

@@ -46,11 +46,7 @@ impl Look<'_> {
         lines.extend(self.topic());
         let has_users = self.stats["by_user"].is_object();
         // A list has an empty line and a heading, too.
-        let (lists, most) = if has_users {
-            (2, MOST_OF_EACH)
-        } else {
-            (1, MOST)
-        };
+        let (lists, most) = if has_users { (2, MOST_OF_EACH) } else { (1, MOST) };
         let room = self.rows.saturating_sub(lines.len()) / lists;
         let most = room.saturating_sub(2).clamp(1, most);
         let domains = self.stats["by_domain"].as_object();
@@ -98,9 +94,7 @@ impl Look<'_> {
 
     /// The topic was empty at the start, and its consumer counts all of it.
     fn lag(&self, written: &Written) -> u64 {
-        written
-            .records
-            .saturating_sub(number(self.stats, "messages"))
+        written.records.saturating_sub(number(self.stats, "messages"))
     }
 
     fn topic(&self) -> Vec<String> {
@@ -157,9 +151,8 @@ fn number(stats: &Value, field: &str) -> u64 {
 /// The names with the most events, highest first.
 fn top<'a>(stats: &'a Value, field: &str, most: usize) -> Vec<(&'a str, u64)> {
     let names = stats[field].as_object().into_iter().flatten();
-    let mut names: Vec<(&str, u64)> = names
-        .map(|(name, count)| (name.as_str(), count.as_u64().unwrap_or_default()))
-        .collect();
+    let mut names: Vec<(&str, u64)> =
+        names.map(|(name, count)| (name.as_str(), count.as_u64().unwrap_or_default())).collect();
     names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     names.truncate(most);
     names
@@ -184,14 +177,7 @@ mod tests {
     }
 
     fn look(stats: &Value) -> Look<'_> {
-        Look {
-            rows: 23,
-            columns: 80,
-            stats,
-            truth: None,
-            rate: None,
-            written: None,
-        }
+        Look { rows: 23, columns: 80, stats, truth: None, rate: None, written: None }
     }
 
     fn has(lines: &[String], start: &str, end: &str) -> bool {
@@ -202,12 +188,7 @@ mod tests {
     #[test]
     fn table_shows_each_count_beside_what_was_sent() {
         let truth = json!({"messages": 1240, "by_domain": {"a.org": 18}});
-        let lines = Look {
-            truth: Some(&truth),
-            rate: Some(39.6),
-            ..look(&stats())
-        }
-        .table();
+        let lines = Look { truth: Some(&truth), rate: Some(39.6), ..look(&stats()) }.table();
         assert!(has(&lines, "messages ", "1,234         1,240"));
         assert!(has(&lines, "messages a second", "40"));
         assert!(has(&lines, "  a.org", "17            18"));
@@ -221,15 +202,8 @@ mod tests {
         stats["by_user"] = names.map(|name| (name, 7)).into_iter().collect();
         stats["by_domain"] = names.map(|name| (name, 8)).into_iter().collect();
         let truth = json!({"by_user": {"a": 9}});
-        let written = Ok(Written {
-            records: 1240,
-            dropped: 10,
-        });
-        let look = Look {
-            truth: Some(&truth),
-            written: Some(&written),
-            ..look(&stats)
-        };
+        let written = Ok(Written { records: 1240, dropped: 10 });
+        let look = Look { truth: Some(&truth), written: Some(&written), ..look(&stats) };
         let lines = look.table();
         assert!(has(&lines, "written to the topic", " 1,240"));
         assert!(has(&lines, "lag: written, not counted yet", " 6"));
@@ -253,12 +227,7 @@ mod tests {
         stats["by_domain"] = json!({"a-very-long-name-of-a-wiki.example.org": 1_234_567});
         let truth = json!({"messages": 1_234_567, "by_domain": stats["by_domain"]});
         for columns in [40, 59, 60, 80] {
-            let lines = Look {
-                columns,
-                truth: Some(&truth),
-                ..look(&stats)
-            }
-            .table();
+            let lines = Look { columns, truth: Some(&truth), ..look(&stats) }.table();
             assert!(has(&lines, "", " 1,234     1,234,567"), "{lines:?}");
             assert!(has(&lines, "", " 1,234,567     1,234,567"), "{lines:?}");
             let widest = lines.iter().map(|line| measure_text_width(line)).max();
@@ -270,20 +239,14 @@ mod tests {
     fn broker_that_does_not_tell_is_said() {
         let stats = stats();
         let unknown = Err(anyhow::anyhow!("no\x1banswer"));
-        let look = Look {
-            written: Some(&unknown),
-            ..look(&stats)
-        };
+        let look = Look { written: Some(&unknown), ..look(&stats) };
         assert!(has(&look.table(), "lag unknown: no\u{fffd}answer", ""));
         assert!(look.line().contains(", lag unknown: no"));
     }
 
     #[test]
     fn names_come_highest_first_and_ties_by_name() {
-        assert_eq!(
-            top(&stats(), "by_domain", 2),
-            [("en.wikipedia.org", 1200), ("a.org", 17)]
-        );
+        assert_eq!(top(&stats(), "by_domain", 2), [("en.wikipedia.org", 1200), ("a.org", 17)]);
     }
 
     #[test]

@@ -62,10 +62,7 @@ impl Topic {
                 broker: Broker::at(address),
             });
         }
-        let topic = Self {
-            name: name.to_owned(),
-            broker: Broker::embedded().await?,
-        };
+        let topic = Self { name: name.to_owned(), broker: Broker::embedded().await? };
         // The embedded one has no admin API, by which the producer would make them.
         let broker = &topic.broker;
         broker.create(name, PARTITIONS, &[]).await?;
@@ -128,17 +125,9 @@ mod tests {
 
     #[test]
     fn partitions_add_up() {
-        let partition = |low, high| Partition {
-            partition: 0,
-            low,
-            high,
-            committed: None,
-        };
+        let partition = |low, high| Partition { partition: 0, low, high, committed: None };
         let written = sum(&[partition(0, 10), partition(3, 7)]);
-        let expected = Written {
-            records: 17,
-            dropped: 3,
-        };
+        let expected = Written { records: 17, dropped: 3 };
         assert_eq!(written, expected);
     }
 
@@ -146,9 +135,6 @@ mod tests {
     async fn real_broker_that_is_not_there_is_named_with_a_way_out() {
         let nobody = format!("127.0.0.1:{}", crate::ports::free_port().unwrap());
         let error = look_for(&nobody).await.unwrap_err().to_string();
-        assert!(
-            error.contains(&nobody) && error.contains("services up kafka"),
-            "{error}"
-        );
+        assert!(error.contains(&nobody) && error.contains("services up kafka"), "{error}");
     }
 }

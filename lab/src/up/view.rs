@@ -85,11 +85,8 @@ impl View {
         let response = parts.server()?.get("/status").await?;
         self.asked += 1;
         let took = asked.elapsed().as_secs_f64() * 1000.0;
-        let status = format!(
-            "GET /status -> {}, in {took:.1} ms, {} times",
-            response.text(),
-            self.asked
-        );
+        let status =
+            format!("GET /status -> {}, in {took:.1} ms, {} times", response.text(), self.asked);
         let watched = parts.watched().unwrap_or_default();
         Ok(match &mut self.region {
             Some(region) => {
@@ -125,10 +122,7 @@ impl Rate {
     fn update(&mut self, count: u64) -> Option<f64> {
         let now = Instant::now();
         if let Some((then, before)) = self.last.replace((now, count)) {
-            self.mix(
-                now.duration_since(then).as_secs_f64(),
-                count.saturating_sub(before),
-            );
+            self.mix(now.duration_since(then).as_secs_f64(), count.saturating_sub(before));
         }
         self.smoothed
     }

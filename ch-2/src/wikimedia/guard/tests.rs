@@ -14,10 +14,7 @@ fn frames<'a>(
     chunks: impl Iterator<Item = &'a [u8]>,
     counters: &Counters,
 ) -> Vec<(String, String)> {
-    let mut guard = Guard {
-        limit: 100,
-        ..Guard::new(counters.clone())
-    };
+    let mut guard = Guard { limit: 100, ..Guard::new(counters.clone()) };
     let pieces: Vec<String> = chunks.flat_map(|chunk| guard.push(chunk)).collect();
     let held = guard.event.capacity();
     assert!(held < 1024, "{held} bytes held");
@@ -32,19 +29,15 @@ fn frames<'a>(
 fn hostile() -> Vec<u8> {
     let long = "x".repeat(120);
     let lines = ":x\n".repeat(60);
-    let mut bytes = "\u{FEFF}:ok\n\nevent: message\nid: 1\ndata: a\u{e9}\u{1f600}\n\n"
-        .as_bytes()
-        .to_vec();
+    let mut bytes =
+        "\u{FEFF}:ok\n\nevent: message\nid: 1\ndata: a\u{e9}\u{1f600}\n\n".as_bytes().to_vec();
     bytes.extend("\u{FEFF}data: not a field\n\n".as_bytes());
     bytes.extend(b"id: 2\r\ndata: crlf\r\n\r\nid: 3\rdata: cr\r\r");
     bytes.extend(b"data: bad \xff\xc3 utf-8\nid: 4\n\n");
     bytes.extend(format!("id: 5\ndata: {long}\n\nid: 6\ndata: after\n\n").as_bytes());
     bytes.extend(
-        format!(
-            "data: many lines\n{}\n{lines}id: 7\ndata: b\ndata: c\n\n",
-            "data: x\n".repeat(20)
-        )
-        .as_bytes(),
+        format!("data: many lines\n{}\n{lines}id: 7\ndata: b\ndata: c\n\n", "data: x\n".repeat(20))
+            .as_bytes(),
     );
     bytes.extend(b"\n\ndata: the connection is cut in the mid");
     bytes
@@ -59,9 +52,7 @@ fn expected() -> Vec<(String, String)> {
         ("after", "6"),
         ("b\nc", "7"),
     ];
-    frames
-        .map(|(data, id)| (data.to_owned(), id.to_owned()))
-        .to_vec()
+    frames.map(|(data, id)| (data.to_owned(), id.to_owned())).to_vec()
 }
 
 #[test]
@@ -70,21 +61,9 @@ fn hostile_stream_cut_anywhere_gives_the_same_frames() {
     for at in 0..bytes.len() {
         let counters = Counters::default();
         let (left, right) = bytes.split_at(at);
-        assert_eq!(
-            frames([left, right].into_iter(), &counters),
-            expected(),
-            "cut at {at}"
-        );
-        let faults = [
-            &counters.byte_order_marks,
-            &counters.invalid_utf8,
-            &counters.oversize,
-        ];
-        assert_eq!(
-            faults.map(|counter| counter.total()),
-            [1, 1, 2],
-            "cut at {at}"
-        );
+        assert_eq!(frames([left, right].into_iter(), &counters), expected(), "cut at {at}");
+        let faults = [&counters.byte_order_marks, &counters.invalid_utf8, &counters.oversize];
+        assert_eq!(faults.map(|counter| counter.total()), [1, 1, 2], "cut at {at}");
     }
     for size in 1..bytes.len() {
         assert_eq!(

@@ -63,12 +63,7 @@ fn field_of_another_type_reads_as_absent() {
         }
         let mut changed = whole();
         let (parent, field) = name.rsplit_once('/').unwrap();
-        changed
-            .pointer_mut(parent)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .remove(field);
+        changed.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field);
         let mut expected = event(whole());
         absent(name, &mut expected);
         assert_eq!(event(changed), expected, "{name} missing");
@@ -79,10 +74,7 @@ fn field_of_another_type_reads_as_absent() {
 fn empty_user_and_domain_are_none() {
     let json =
         json!({"user": "", "server_name": "", "meta": {"domain": "", "id": ""}, "title": ""});
-    let expected = Event {
-        title: Some(String::new()),
-        ..Event::default()
-    };
+    let expected = Event { title: Some(String::new()), ..Event::default() };
     assert_eq!(event(json), expected);
     assert_eq!(event(json!({})), Event::default());
 }
@@ -100,12 +92,7 @@ fn long_texts_are_cut_and_stay_distinct() {
 #[test]
 fn canary_is_told_by_its_domain() {
     let json = json!({"$schema": "/mediawiki/recentchange/1.0.0", "meta": {"domain": "canary", "id": "7"}});
-    assert_eq!(
-        parse(&json.to_string()),
-        Parsed::Canary {
-            id: Some("7".to_owned())
-        }
-    );
+    assert_eq!(parse(&json.to_string()), Parsed::Canary { id: Some("7".to_owned()) });
 }
 
 #[test]
@@ -142,10 +129,7 @@ fn what_is_no_json_object_is_rejected() {
 
 #[test]
 fn odd_objects_count() {
-    assert_eq!(
-        event(r#"{"user":"a","user":"b"}"#).user.as_deref(),
-        Some("b")
-    );
+    assert_eq!(event(r#"{"user":"a","user":"b"}"#).user.as_deref(), Some("b"));
     assert_eq!(event(r#"{"us\u0065r":"a"}"#).user.as_deref(), Some("a"));
     assert_eq!(event(r#"{"user":"\ud800"}"#).user, None);
     for key in [r"\ud800", r"\udc00 \u0001", r"\ud800\u0041", r"user\ud800"] {
@@ -154,10 +138,6 @@ fn odd_objects_count() {
         assert_eq!(event.user.as_deref(), Some("a"), "{json}");
         assert_eq!(event.id.as_deref(), Some("7"), "{json}");
     }
-    let deep = format!(
-        "{{\"x\":{}{},\"user\":\"a\"}}",
-        "[".repeat(5000),
-        "]".repeat(5000)
-    );
+    let deep = format!("{{\"x\":{}{},\"user\":\"a\"}}", "[".repeat(5000), "]".repeat(5000));
     assert_eq!(event(deep).user.as_deref(), Some("a"));
 }

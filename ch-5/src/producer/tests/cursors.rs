@@ -116,9 +116,7 @@ async fn missing_cursor_topic_is_made_and_empty() {
     config.cursor_topic = Some("missing".to_owned());
     let resume = cursor::read(&config).await.unwrap();
     assert_eq!(resume, Resume::default());
-    produce_from(resume, events(3), &config, &CancellationToken::new())
-        .await
-        .unwrap();
+    produce_from(resume, events(3), &config, &CancellationToken::new()).await.unwrap();
     assert_eq!(cursor::read(&config).await.unwrap(), place(3));
 }
 
@@ -132,10 +130,7 @@ async fn unknown_cursor_topic_is_not_taken_for_an_empty_one() {
     cluster.topic_error(CURSOR_TOPIC, unknown).unwrap();
     let read = cursor::read_within(&config, Duration::from_secs(3)).await;
     let error = format!("{:#}", read.unwrap_err());
-    assert!(
-        error.contains(CURSOR_TOPIC) && error.contains("Unknown partition"),
-        "{error}"
-    );
+    assert!(error.contains(CURSOR_TOPIC) && error.contains("Unknown partition"), "{error}");
     let mut reading = pin!(cursor::read(&config));
     let read = timeout(Duration::from_secs(1), &mut reading).await;
     assert!(read.is_err(), "{read:?} while the topic is unknown");

@@ -28,11 +28,8 @@ struct Own {
 
 /// One whose neighbour, which Kafka's controller takes, is free too.
 fn kafka_port() -> Result<u16> {
-    let is_free = |port: u16| {
-        kafka::ports(port)
-            .iter()
-            .all(|port| ports::owner(port.number).is_none())
-    };
+    let is_free =
+        |port: u16| kafka::ports(port).iter().all(|port| ports::owner(port.number).is_none());
     loop {
         let port = free_port()?;
         if is_free(port) {
@@ -45,23 +42,15 @@ impl BenchBroker {
     /// `address` is that of a broker that runs already.
     pub async fn open(address: Option<&str>) -> Result<Self> {
         if let Some(address) = address {
-            return Ok(Self {
-                broker: Broker::at(address),
-                own: None,
-            });
+            return Ok(Self { broker: Broker::at(address), own: None });
         }
         let services = chapters::target().join("services");
         std::fs::create_dir_all(&services)?;
-        let folder = tempfile::Builder::new()
-            .prefix("kafka-bench-")
-            .tempdir_in(services)?;
+        let folder = tempfile::Builder::new().prefix("kafka-bench-").tempdir_in(services)?;
         let kafka = Kafka::start(folder.path(), kafka_port()?)
             .await
             .context("no broker to measure with; --broker HOST:PORT takes one that runs already")?;
-        Ok(Self {
-            broker: Broker::at(kafka.address.to_string()),
-            own: Some(Own { kafka, folder }),
-        })
+        Ok(Self { broker: Broker::at(kafka.address.to_string()), own: Some(Own { kafka, folder }) })
     }
 
     /// Of a broker of our own.

@@ -116,10 +116,7 @@ mod tests {
 
     #[test]
     fn rate_and_share_of_the_producer_are_two_targets() {
-        assert_eq!(
-            target(Row::Produce, 7.0, Some(0.7)),
-            "80,000: missed; 0.60 of parse: ok"
-        );
+        assert_eq!(target(Row::Produce, 7.0, Some(0.7)), "80,000: missed; 0.60 of parse: ok");
         assert_eq!(target(Row::Produce, 80_000.0, None), "80,000: ok");
     }
 

@@ -58,11 +58,9 @@ impl rounds::Outcome for Outcome {
     fn line(&self) -> String {
         match self {
             Self::Throughput(run) => run.line(),
-            Self::Resident([producer, consumer]) => format!(
-                "at most {} and {} MiB",
-                producer.peak / 1024,
-                consumer.peak / 1024
-            ),
+            Self::Resident([producer, consumer]) => {
+                format!("at most {} and {} MiB", producer.peak / 1024, consumer.peak / 1024)
+            }
         }
     }
 

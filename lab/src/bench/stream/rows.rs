@@ -18,15 +18,8 @@ pub enum Row {
 }
 
 /// In the order in which they are measured and shown.
-pub const ROWS: [Row; 7] = [
-    Row::Read,
-    Row::Parse,
-    Row::Watch,
-    Row::Memory,
-    Row::Cassandra,
-    Row::Stats,
-    Row::Resident,
-];
+pub const ROWS: [Row; 7] =
+    [Row::Read, Row::Parse, Row::Watch, Row::Memory, Row::Cassandra, Row::Stats, Row::Resident];
 
 pub const REQUESTS_A_SECOND: u32 = 2_000;
 

@@ -8,9 +8,5 @@ mod refusals;
 
 use crate::check::runner::Check;
 
-pub const CHECKS: &[&[Check]] = &[
-    broker::CHECKS,
-    kills::CHECKS,
-    consumers::CHECKS,
-    refusals::CHECKS,
-];
+pub const CHECKS: &[&[Check]] =
+    &[broker::CHECKS, kills::CHECKS, consumers::CHECKS, refusals::CHECKS];

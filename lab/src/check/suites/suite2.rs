@@ -10,10 +10,5 @@ mod watched;
 
 use crate::check::runner::Check;
 
-pub const CHECKS: &[&[Check]] = &[
-    config::CHECKS,
-    watch::CHECKS,
-    exact::CHECKS,
-    hostile::CHECKS,
-    refused::CHECKS,
-];
+pub const CHECKS: &[&[Check]] =
+    &[config::CHECKS, watch::CHECKS, exact::CHECKS, hostile::CHECKS, refused::CHECKS];

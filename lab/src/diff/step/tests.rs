@@ -21,40 +21,19 @@ fn own_number_makes_no_difference_and_another_number_does() {
 
 #[test]
 fn lines_are_counted_by_file_and_in_all() {
-    let a = chapter(
-        1,
-        &[
-            ("a.rs", "one\ntwo\n\nthree\n"),
-            ("b.rs", "b\n"),
-            ("same.rs", "s\n"),
-        ],
-    );
+    let a = chapter(1, &[("a.rs", "one\ntwo\n\nthree\n"), ("b.rs", "b\n"), ("same.rs", "s\n")]);
     let b = chapter(
         2,
-        &[
-            ("a.rs", "one\n2\nthree\n\n\nfour\n"),
-            ("c.rs", "c\n\nc\n"),
-            ("same.rs", "s\n"),
-        ],
+        &[("a.rs", "one\n2\nthree\n\n\nfour\n"), ("c.rs", "c\n\nc\n"), ("same.rs", "s\n")],
     );
     let step = Step::between(&a, &b).unwrap();
     let seen: Vec<_> = step
         .changes
         .iter()
-        .map(|change| {
-            (
-                change.path.as_str(),
-                change.kind,
-                change.added,
-                change.removed,
-            )
-        })
+        .map(|change| (change.path.as_str(), change.kind, change.added, change.removed))
         .collect();
-    let expected = [
-        ("a.rs", Kind::Changed, 2, 1),
-        ("b.rs", Kind::Gone, 0, 1),
-        ("c.rs", Kind::New, 2, 0),
-    ];
+    let expected =
+        [("a.rs", Kind::Changed, 2, 1), ("b.rs", Kind::Gone, 0, 1), ("c.rs", Kind::New, 2, 0)];
     assert_eq!(seen, expected);
     assert_eq!((step.lines, step.carried), (5, 3));
     assert_eq!((step.added(), step.removed()), (4, 2));
@@ -63,14 +42,7 @@ fn lines_are_counted_by_file_and_in_all() {
 
 #[test]
 fn readme_lock_file_and_blank_lines_count_for_nothing() {
-    let a = chapter(
-        1,
-        &[
-            ("README.md", "a\nb\n"),
-            ("Cargo.lock", "x\n"),
-            ("k8s/README.md", "k\n"),
-        ],
-    );
+    let a = chapter(1, &[("README.md", "a\nb\n"), ("Cargo.lock", "x\n"), ("k8s/README.md", "k\n")]);
     let b = chapter(2, &[("README.md", "c\n")]);
     let step = Step::between(&a, &b).unwrap();
     assert_eq!(step.changes.len(), 3, "still listed for the diff itself");

@@ -26,10 +26,7 @@ fn seen(root: &Scratch) -> Vec<String> {
 #[track_caller]
 fn one(root: &Scratch, expected: &str) {
     let seen = seen(root);
-    assert!(
-        seen.len() == 1 && seen[0].starts_with(expected),
-        "{seen:#?}"
-    );
+    assert!(seen.len() == 1 && seen[0].starts_with(expected), "{seen:#?}");
 }
 
 /// Changes chapter.yml, which must have `from`, and expects one line.
@@ -68,16 +65,11 @@ fn step_in_another_place_is_named() {
     let drift = "      - name: Drift\n        run: cargo lab drift\n";
     let format = "      - name: Format\n";
     let (root, text) = sound();
-    let moved = text
-        .replacen(drift, "", 1)
-        .replacen(format, &format!("{drift}{format}"), 1);
+    let moved = text.replacen(drift, "", 1).replacen(format, &format!("{drift}{format}"), 1);
     root.write(CHAPTER, &moved);
     let seen = seen(&root);
     assert!(!seen.is_empty());
-    assert!(
-        seen[0].contains("has the step `Format` after one that should follow it"),
-        "{seen:#?}"
-    );
+    assert!(seen[0].contains("has the step `Format` after one that should follow it"), "{seen:#?}");
 }
 
 #[test]
@@ -109,12 +101,7 @@ fn expression_in_a_script_is_named() {
 
 #[test]
 fn hash_without_its_version_is_named() {
-    let line = |text: &str| {
-        text.lines()
-            .position(|line| line.contains("# v2.9.2"))
-            .unwrap()
-            + 1
-    };
+    let line = |text: &str| text.lines().position(|line| line.contains("# v2.9.2")).unwrap() + 1;
     let expected = format!("{CHAPTER}:{}: `Swatinem/rust-cache@", line(&sound().1));
     breaks(" # v2.9.2", "", &expected);
 }
@@ -124,43 +111,28 @@ fn other_workflows_say_their_versions_too() {
     let (root, _) = sound();
     let text = "jobs:\n  a:\n    steps:\n      - uses: a/b@c0ffee\n      - uses: ./d\n";
     root.write(OTHER, text);
-    one(
-        &root,
-        ".github/workflows/other.yml:4: `a/b@c0ffee` does not say its version",
-    );
+    one(&root, ".github/workflows/other.yml:4: `a/b@c0ffee` does not say its version");
 }
 
 #[test]
 fn chapter_without_its_caller_is_named() {
     let (root, _) = sound();
     std::fs::remove_file(root.path().join(CALLER_2)).unwrap();
-    one(
-        &root,
-        ".github/workflows/ci-ch-2.yml: is missing, so nothing checks ch-2: write",
-    );
+    one(&root, ".github/workflows/ci-ch-2.yml: is missing, so nothing checks ch-2: write");
 }
 
 #[test]
 fn caller_that_does_more_is_named() {
     let (root, _) = sound();
-    root.write(
-        CALLER_2,
-        &CALLER.replace("{N}", "2").replace("  pull_request:\n", ""),
-    );
-    one(
-        &root,
-        ".github/workflows/ci-ch-2.yml: is not the thin caller",
-    );
+    root.write(CALLER_2, &CALLER.replace("{N}", "2").replace("  pull_request:\n", ""));
+    one(&root, ".github/workflows/ci-ch-2.yml: is not the thin caller");
 }
 
 #[test]
 fn caller_of_no_chapter_is_named() {
     let (root, _) = sound();
     root.write(".github/workflows/ci-ch-9.yml", &CALLER.replace("{N}", "9"));
-    one(
-        &root,
-        ".github/workflows/ci-ch-9.yml: calls for ch-9, which is not there",
-    );
+    one(&root, ".github/workflows/ci-ch-9.yml: calls for ch-9, which is not there");
 }
 
 #[test]

@@ -21,38 +21,26 @@ pub const STREAM: &str = "/v2/stream/recentchange";
 pub const AGENT: (&str, &str) = ("user-agent", "tests");
 
 pub async fn start_with(change: impl FnOnce(&mut Options)) -> Replay {
-    let mut options = Options {
-        address: ([127, 0, 0, 1], 0).into(),
-        rate: 0,
-        ..Options::default()
-    };
+    let mut options =
+        Options { address: ([127, 0, 0, 1], 0).into(), rate: 0, ..Options::default() };
     change(&mut options);
     start(options).await.unwrap()
 }
 
 pub async fn get(replay: &Replay, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
     let tcp = TcpStream::connect(replay.address()).await.unwrap();
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
-        .await
-        .unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.unwrap();
     tokio::spawn(connection);
     let mut request = Request::get(path).header("host", "localhost");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    client
-        .send_request(request.body(Empty::<Bytes>::new()).unwrap())
-        .await
-        .unwrap()
+    client.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
 }
 
 pub async fn get_json(replay: &Replay, path: &str) -> Value {
-    let body = get(replay, path, &[])
-        .await
-        .into_body()
-        .collect()
-        .await
-        .unwrap();
+    let body = get(replay, path, &[]).await.into_body().collect().await.unwrap();
     serde_json::from_slice(&body.to_bytes()).unwrap()
 }
 
@@ -67,11 +55,8 @@ pub enum End {
 pub async fn read(body: &mut Incoming, enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, End) {
     let mut bytes = Vec::new();
     loop {
-        let patience = if enough(&bytes) {
-            Duration::from_millis(100)
-        } else {
-            Duration::from_secs(20)
-        };
+        let patience =
+            if enough(&bytes) { Duration::from_millis(100) } else { Duration::from_secs(20) };
         match timeout(patience, body.frame()).await {
             Ok(Some(Ok(frame))) => bytes.extend_from_slice(frame.data_ref().unwrap()),
             Ok(Some(Err(_))) => return (bytes, End::Cut),
@@ -99,11 +84,7 @@ pub fn events(bytes: &[u8], eol: &str) -> (Vec<Message>, Vec<u8>) {
         .filter(|&at| bytes[at] == blank.as_bytes()[0] && bytes[at..].starts_with(blank.as_bytes()))
         .collect();
     for at in ends {
-        let mut message = Message {
-            name: String::new(),
-            id: String::new(),
-            data: Vec::new(),
-        };
+        let mut message = Message { name: String::new(), id: String::new(), data: Vec::new() };
         for line in bytes[begin..at]
             .split(|byte| eol.as_bytes().contains(byte))
             .filter(|line| !line.is_empty())

@@ -45,13 +45,8 @@ impl Consumer {
             let (bytes, end) = read(response.body_mut(), |_| false).await;
             assert!(bytes.starts_with(format!("{mark}:ok{eol}{eol}").as_bytes()));
             let (messages, rest) = events(&bytes, eol);
-            let error = messages
-                .last()
-                .is_some_and(|message| message.name == "error");
-            for message in messages
-                .into_iter()
-                .filter(|message| message.name == "message")
-            {
+            let error = messages.last().is_some_and(|message| message.name == "error");
+            for message in messages.into_iter().filter(|message| message.name == "message") {
                 last_id.clone_from(&message.id);
                 consumer.take(&message);
             }

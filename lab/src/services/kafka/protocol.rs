@@ -83,10 +83,7 @@ mod tests {
         let other = server(b"\0\0\0\x08\0lob\0\0\0\x01").await;
         assert!(!answers(other).await, "not to our request");
         assert!(!answers(server(b"HTTP/1.1 400").await).await, "HTTP");
-        assert!(
-            !answers(server(b"\0\0\0\x0a\0lab").await).await,
-            "cut short"
-        );
+        assert!(!answers(server(b"\0\0\0\x0a\0lab").await).await, "cut short");
         assert!(!answers(tests::closed().await).await, "a closed port");
     }
 }

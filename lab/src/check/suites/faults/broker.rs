@@ -59,24 +59,15 @@ async fn down_at_start(subject: &Subject) -> Result<()> {
     let node = subject.node()?;
     let topics = subject.topics().await?;
     let replay = replay::start(replay::Options::of(5_000)).await?;
-    let set = |program: Program| {
-        topics
-            .set(program)
-            .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
-    };
+    let set =
+        |program: Program| topics.set(program).env("WIKIPEDIA_STREAM_URL", replay.stream_url());
     node.fail().await?;
-    let mut roles = [
-        subject.launch(PRODUCER, set)?,
-        subject.launch(CONSUMER, set)?,
-    ];
+    let mut roles = [subject.launch(PRODUCER, set)?, subject.launch(CONSUMER, set)?];
     for role in &mut roles {
         let process = role.process()?;
         process.says(&node.address(), SOON).await?;
         let said = process::tail(&process.stderr.lines());
-        ensure!(
-            process.ended().is_none(),
-            "an end within moments; stderr:\n{said}"
-        );
+        ensure!(process.ended().is_none(), "an end within moments; stderr:\n{said}");
     }
     node.come_back().await?;
     for role in &mut roles {
@@ -89,14 +80,10 @@ async fn away_in_the_middle(subject: &Subject) -> Result<()> {
     let node = subject.node()?;
     let topics = subject.topics().await?;
     // In 10 s all of it could be read, and kept in the producer's memory.
-    let options = replay::Options {
-        rate: 10_000,
-        ..replay::Options::of(100_000)
-    };
+    let options = replay::Options { rate: 10_000, ..replay::Options::of(100_000) };
     let replay = replay::start(options).await?;
-    let server = subject
-        .serve_stream_with(&replay.stream_url(), |program| topics.set(program))
-        .await?;
+    let server =
+        subject.serve_stream_with(&replay.stream_url(), |program| topics.set(program)).await?;
     progress::at_least(subject, &topics, 10_000).await?;
     node.fail().await?;
     let away = Instant::now();
@@ -136,10 +123,7 @@ async fn answers(server: &Server, path: &str, status: u16) -> Result<()> {
 async fn stopped_while_away(subject: &Subject) -> Result<()> {
     let node = subject.node()?;
     let topics = subject.topics().await?;
-    let options = replay::Options {
-        rate: 2_000,
-        ..replay::Options::of(20_000)
-    };
+    let options = replay::Options { rate: 2_000, ..replay::Options::of(20_000) };
     let replay = replay::start(options).await?;
     let set = |program: Program| topics.set(program);
     let mut server = subject.serve_stream_with(&replay.stream_url(), set).await?;
@@ -155,12 +139,8 @@ async fn stopped_while_away(subject: &Subject) -> Result<()> {
     })
     .await?;
     let mut producer = server.beside.take().context("no producer")?;
-    stopping::in_time(&mut producer)
-        .await
-        .context("the producer")?;
-    stopping::in_time(&mut server)
-        .await
-        .context("the consumer")?;
+    stopping::in_time(&mut producer).await.context("the producer")?;
+    stopping::in_time(&mut server).await.context("the consumer")?;
     stopping::in_the_middle(&replay)?;
     node.come_back().await?;
     let server = subject.serve_stream_with(&replay.stream_url(), set).await?;

@@ -40,10 +40,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 fn load() -> replay::Options {
-    replay::Options {
-        rate: 3_000,
-        ..replay::Options::of(30_000)
-    }
+    replay::Options { rate: 3_000, ..replay::Options::of(30_000) }
 }
 
 async fn memory(subject: &Subject) -> Result<()> {
@@ -69,9 +66,7 @@ async fn joins_and_leaves(
     session::is_counting(&first.client, 3_000, PATIENCE).await?;
     let mut second = subject.start_role(CONSUMER, set).await?;
     grows_by(&first, 6_000).await?;
-    session::is_counting(&second.client, 3_000, PATIENCE)
-        .await
-        .context("the second")?;
+    session::is_counting(&second.client, 3_000, PATIENCE).await.context("the second")?;
     stopping::in_time(&mut second).await.context("the second")?;
     stopping::in_the_middle(&replay)?;
     truth::is_all(subject, topics, &first.client, &replay).await
@@ -89,10 +84,7 @@ async fn grows_by(server: &Server, messages: u64) -> Result<()> {
         if came >= *until.get_or_insert(came + messages) {
             return Ok(());
         }
-        ensure!(
-            start.elapsed() < PATIENCE,
-            "{came} messages, and they no longer grow"
-        );
+        ensure!(start.elapsed() < PATIENCE, "{came} messages, and they no longer grow");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

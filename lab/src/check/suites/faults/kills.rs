@@ -79,20 +79,14 @@ const RATE: u64 = 3_000;
 const COMMITS: Duration = Duration::from_secs(2);
 
 fn load() -> replay::Options {
-    replay::Options {
-        rate: RATE,
-        ..replay::Options::of(30_000)
-    }
+    replay::Options { rate: RATE, ..replay::Options::of(30_000) }
 }
 
 async fn producer(subject: &Subject) -> Result<()> {
     let topics = subject.topics().await?;
     let replay = replay::start(load()).await?;
-    let set = |program: Program| {
-        topics
-            .set(program)
-            .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
-    };
+    let set =
+        |program: Program| topics.set(program).env("WIKIPEDIA_STREAM_URL", replay.stream_url());
     let consumer = subject.start_role(CONSUMER, set).await?;
     let mut reached = (0, 0);
     for _ in 0..KILLS {
@@ -108,10 +102,7 @@ async fn producer(subject: &Subject) -> Result<()> {
     let doubles = messages::nothing_lost(&records, &replay)?;
     subject.note(format!("no event lost, {doubles} doubled"));
     let limit = KILLS * DOUBLED_SECONDS * RATE;
-    ensure!(
-        doubles <= limit,
-        "{doubles} doubles, and at most {limit} of {KILLS} kills"
-    );
+    ensure!(doubles <= limit, "{doubles} doubles, and at most {limit} of {KILLS} kills");
     session::has_counted(&consumer.client, records.len() as u64).await
 }
 
@@ -158,10 +149,7 @@ async fn cassandra(subject: &Subject) -> Result<()> {
     let stats = session::stats(&server.client).await?;
     let doubles = at_least_once(&stats, &serde_json::to_value(replay.truth())?)?;
     let limit = KILLS * DOUBLED_SECONDS * RATE;
-    ensure!(
-        doubles <= limit,
-        "{doubles} doubles, and at most {limit} of {KILLS} kills"
-    );
+    ensure!(doubles <= limit, "{doubles} doubles, and at most {limit} of {KILLS} kills");
     subject.note(format!("0 events lost, {doubles} counted twice"));
     drop((server, producer));
     keyspace.remove().await
@@ -171,10 +159,7 @@ async fn cassandra(subject: &Subject) -> Result<()> {
 fn at_least_once(stats: &Value, truth: &Value) -> Result<u64> {
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let compare = |name: &str, came: &Value, sent: &Value| {
-        ensure!(
-            number(came) >= number(sent),
-            "{name} {came} and at least {sent}"
-        );
+        ensure!(number(came) >= number(sent), "{name} {came} and at least {sent}");
         anyhow::Ok(())
     };
     for field in ["messages", "bots", "non_bots"] {
@@ -184,12 +169,7 @@ fn at_least_once(stats: &Value, truth: &Value) -> Result<u64> {
     ensure!(came == sent, "distinct_users {came} and not {sent}");
     let domains = |value: &Value| value["by_domain"].as_object().cloned().unwrap_or_default();
     let (came, sent) = (domains(stats), domains(truth));
-    ensure!(
-        came.len() == sent.len(),
-        "{} domains and not {}",
-        came.len(),
-        sent.len()
-    );
+    ensure!(came.len() == sent.len(), "{} domains and not {}", came.len(), sent.len());
     for (domain, count) in &sent {
         compare(domain, came.get(domain).unwrap_or(&Value::Null), count)?;
     }
@@ -211,12 +191,9 @@ mod tests {
         more["messages"] = json!(6);
         more["by_domain"]["a"] = json!(5);
         assert_eq!(at_least_once(&more, &truth).unwrap(), 2);
-        for (pointer, value) in [
-            ("/messages", 3),
-            ("/non_bots", 2),
-            ("/distinct_users", 3),
-            ("/by_domain/b", 0),
-        ] {
+        for (pointer, value) in
+            [("/messages", 3), ("/non_bots", 2), ("/distinct_users", 3), ("/by_domain/b", 0)]
+        {
             let mut bad = more.clone();
             *bad.pointer_mut(pointer).unwrap() = json!(value);
             assert!(at_least_once(&bad, &truth).is_err(), "{pointer}");

@@ -49,9 +49,7 @@ async fn bad_messages_among_good(subject: &Subject) -> Result<()> {
     }
     let count = records.len() as u64 - GOOD;
     subject.broker()?.produce(&topics.events, &records).await?;
-    let mut server = subject
-        .start_role(CONSUMER, |program| topics.set(program))
-        .await?;
+    let mut server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
     session::has_counted(&server.client, GOOD).await?;
     // The last ones may be bad, and not looked at yet: good ones behind them in each partition.
     let last = (0..PARTITIONS).map(|partition| {
@@ -64,11 +62,7 @@ async fn bad_messages_among_good(subject: &Subject) -> Result<()> {
     session::has_counted(&server.client, GOOD + last.len() as u64).await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     let told = stderr.iter().any(|line| log::tells_skipped(line, count));
-    ensure!(
-        told,
-        "no line with {count} skipped; stderr:\n{}",
-        process::tail(&stderr)
-    );
+    ensure!(told, "no line with {count} skipped; stderr:\n{}", process::tail(&stderr));
     Ok(())
 }
 
@@ -76,10 +70,7 @@ async fn too_long(subject: &Subject) -> Result<()> {
     const EVENTS: u64 = 2_000;
     let topics = subject.topics().await?;
     let limit = [("max.message.bytes", "1000")];
-    subject
-        .broker()?
-        .create(&topics.events, PARTITIONS, &limit)
-        .await?;
+    subject.broker()?.create(&topics.events, PARTITIONS, &limit).await?;
     // MediaWiki's own limit is 255 bytes; a program may cut what is longer, but not that short.
     let is_long = |number: u64| number % 200 == 100;
     let body: String = (0..EVENTS)
@@ -102,20 +93,12 @@ async fn too_long(subject: &Subject) -> Result<()> {
     came.sort();
     let id = |number: u64| change(number)["meta"]["id"].as_str().map(str::to_owned);
     let expected: Vec<String> = expected.into_iter().filter_map(id).collect();
-    ensure!(
-        came == expected,
-        "{} messages and not the {} that fit",
-        came.len(),
-        expected.len()
-    );
+    ensure!(came == expected, "{} messages and not the {} that fit", came.len(), expected.len());
     for id in (0..EVENTS).filter(|number| is_long(*number)).filter_map(id) {
-        stderr
-            .iter()
-            .find(|line| line.contains(&id))
-            .with_context(|| {
-                let said = process::tail(&stderr);
-                format!("stderr:\n{said}\nwithout {id}")
-            })?;
+        stderr.iter().find(|line| line.contains(&id)).with_context(|| {
+            let said = process::tail(&stderr);
+            format!("stderr:\n{said}\nwithout {id}")
+        })?;
     }
     Ok(())
 }

@@ -100,18 +100,10 @@ async fn head(subject: &Subject) -> Result<()> {
     let authority = server.client.authority();
     let request =
         format!("HEAD /status HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
-    let answer = Raw::open(authority, &request)
-        .await?
-        .until_closed(SOON)
-        .await?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .with_context(|| format!("no whole answer: {answer:?}"))?;
-    ensure!(
-        head.starts_with("HTTP/1.1 200"),
-        "{}",
-        head.lines().next().unwrap_or_default()
-    );
+    let answer = Raw::open(authority, &request).await?.until_closed(SOON).await?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").with_context(|| format!("no whole answer: {answer:?}"))?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{}", head.lines().next().unwrap_or_default());
     ensure!(body.is_empty(), "a body: {body}");
     Ok(())
 }
@@ -129,20 +121,10 @@ async fn not_found(subject: &Subject) -> Result<()> {
 async fn method_not_allowed(subject: &Subject) -> Result<()> {
     let server = subject.serve().await?;
     for method in ["POST", "PUT", "DELETE"] {
-        let response = server
-            .client
-            .send(method, "/status", &[], Bytes::new())
-            .await?;
-        ensure!(
-            response.status == 405,
-            "{} for {method} /status",
-            response.status
-        );
+        let response = server.client.send(method, "/status", &[], Bytes::new()).await?;
+        ensure!(response.status == 405, "{} for {method} /status", response.status);
         let allow = response.header("allow").context("no Allow header")?;
-        ensure!(
-            allow.split(',').any(|method| method.trim() == "GET"),
-            "Allow: {allow}"
-        );
+        ensure!(allow.split(',').any(|method| method.trim() == "GET"), "Allow: {allow}");
         is_error(&response).with_context(|| format!("{method} /status"))?;
     }
     Ok(())
@@ -182,14 +164,10 @@ async fn malformed(subject: &Subject) -> Result<()> {
         "GET /status HTTP/9.9\r\n\r\n",
         "\u{16}\u{3}\u{1}\u{0}\u{ff}\r\n\r\n",
     ] {
-        let answer = Raw::open(authority, request)
-            .await?
-            .until_closed(SOON)
-            .await?;
+        let answer = Raw::open(authority, request).await?.until_closed(SOON).await?;
         let line = answer.lines().next().unwrap_or_default();
-        let refused = ["400", "505", "501"]
-            .iter()
-            .any(|status| line.split(' ').nth(1) == Some(status));
+        let refused =
+            ["400", "505", "501"].iter().any(|status| line.split(' ').nth(1) == Some(status));
         ensure!(answer.is_empty() || refused, "{line:?} for {request:?}");
     }
     server.lives().await
@@ -202,11 +180,7 @@ async fn keep_alive(subject: &Subject) -> Result<()> {
     for number in 1..=20 {
         let answer = connection.get(authority, "/status", SOON).await;
         let response = answer.with_context(|| format!("request {number} on one connection"))?;
-        ensure!(
-            response.status == 200,
-            "{} for request {number}",
-            response.status
-        );
+        ensure!(response.status == 200, "{} for request {number}", response.status);
     }
     Ok(())
 }
@@ -218,19 +192,13 @@ async fn parallel(subject: &Subject) -> Result<()> {
         let authority = server.client.authority().to_owned();
         requests.spawn(async move {
             let mut connection = KeepAlive::connect(&authority).await?;
-            connection
-                .get(&authority, "/status", Duration::from_secs(30))
-                .await
+            connection.get(&authority, "/status", Duration::from_secs(30)).await
         });
     }
     let mut answered = 0;
     while let Some(response) = requests.join_next().await {
         let response = response?.with_context(|| format!("after {answered} answers"))?;
-        ensure!(
-            response.status == 200,
-            "{} after {answered} answers",
-            response.status
-        );
+        ensure!(response.status == 200, "{} after {answered} answers", response.status);
         answered += 1;
     }
     Ok(())

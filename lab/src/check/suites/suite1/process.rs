@@ -136,9 +136,7 @@ async fn logs(subject: &Subject) -> Result<()> {
 }
 
 async fn json_logs(subject: &Subject) -> Result<()> {
-    let mut server = subject
-        .serve_with(|program| program.env("LOG_FORMAT", "json"))
-        .await?;
+    let mut server = subject.serve_with(|program| program.env("LOG_FORMAT", "json")).await?;
     server.client.get("/no/such/path").await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     ensure!(!stderr.is_empty(), "nothing on stderr");
@@ -152,27 +150,17 @@ async fn json_logs(subject: &Subject) -> Result<()> {
 }
 
 async fn quiet_logs(subject: &Subject) -> Result<()> {
-    let mut server = subject
-        .serve_with(|program| program.env("RUST_LOG", "error"))
-        .await?;
+    let mut server = subject.serve_with(|program| program.env("RUST_LOG", "error")).await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     ensure!(stderr.is_empty(), "on stderr:\n{}", process::tail(&stderr));
     Ok(())
 }
 
 async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> {
-    let lines = subject
-        .refuses(subject.server_role(), &[name], |program| {
-            program.env(name, value)
-        })
-        .await?;
+    let lines =
+        subject.refuses(subject.server_role(), &[name], |program| program.env(name, value)).await?;
     // Chapter 2 makes it one line; here the message of an argument parser will do, but not a page of help.
-    ensure!(
-        lines.len() <= 3,
-        "{} lines on stderr:\n{}",
-        lines.len(),
-        lines.join("\n")
-    );
+    ensure!(lines.len() <= 3, "{} lines on stderr:\n{}", lines.len(), lines.join("\n"));
     Ok(())
 }
 
@@ -190,9 +178,7 @@ async fn port_taken(subject: &Subject) -> Result<()> {
     }
     let address = format!("127.0.0.1:{}", ports[0]);
     let lines = subject
-        .refuses(subject.server_role(), &[], |program| {
-            program.env("HTTP_ADDR", address)
-        })
+        .refuses(subject.server_role(), &[], |program| program.env("HTTP_ADDR", address))
         .await?;
     drop((held, fixed));
     let said = lines.join("\n");

@@ -137,14 +137,8 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
-const VARIABLES: [&str; 6] = [
-    "HTTP_ADDR",
-    "WIKIPEDIA_STREAM_URL",
-    "USER_AGENT",
-    "CONFIG_FILE",
-    "RUST_LOG",
-    "LOG_FORMAT",
-];
+const VARIABLES: [&str; 6] =
+    ["HTTP_ADDR", "WIKIPEDIA_STREAM_URL", "USER_AGENT", "CONFIG_FILE", "RUST_LOG", "LOG_FORMAT"];
 
 async fn http_addr(subject: &Subject) -> Result<()> {
     subject.serve().await?.lives().await
@@ -153,18 +147,14 @@ async fn http_addr(subject: &Subject) -> Result<()> {
 async fn bad_logging(subject: &Subject) -> Result<()> {
     let role = subject.server_role();
     subject.refuses_each(role, "LOG_FORMAT", &["yaml"]).await?;
-    subject
-        .refuses_each(role, "RUST_LOG", &["info,http=loud"])
-        .await
+    subject.refuses_each(role, "RUST_LOG", &["info,http=loud"]).await
 }
 
 async fn missing_file(subject: &Subject) -> Result<()> {
     let role = subject.server_role();
     let named = ["CONFIG_FILE", "no-such-file.env"];
     subject
-        .refuses_in_one_line(role, &named, |program| {
-            program.env("CONFIG_FILE", "no-such-file.env")
-        })
+        .refuses_in_one_line(role, &named, |program| program.env("CONFIG_FILE", "no-such-file.env"))
         .await?;
     Ok(())
 }
@@ -178,19 +168,12 @@ fn write(folder: &TempDir, name: &str, text: &str) -> Result<String> {
 
 async fn malformed_file(subject: &Subject) -> Result<()> {
     let folder = scratch::folder()?;
-    write(
-        &folder,
-        ".env",
-        "LOG_FORMAT=text\nJWT_SECRET='never-closed-and-secret\n",
-    )?;
+    write(&folder, ".env", "LOG_FORMAT=text\nJWT_SECRET='never-closed-and-secret\n")?;
     let role = subject.server_role();
     let said = subject
         .refuses_in_one_line(role, &[".env"], |program| program.folder(folder.path()))
         .await?;
-    ensure!(
-        !said.contains("never-closed"),
-        "the message shows the file's content: {said}"
-    );
+    ensure!(!said.contains("never-closed"), "the message shows the file's content: {said}");
     Ok(())
 }
 
@@ -205,9 +188,7 @@ async fn nul_in_file(subject: &Subject) -> Result<()> {
         .context(".env")?;
     let path = write(&folder, "other.conf", text)?;
     subject
-        .refuses_in_one_line("watch", &["other.conf"], |program| {
-            program.env("CONFIG_FILE", path)
-        })
+        .refuses_in_one_line("watch", &["other.conf"], |program| program.env("CONFIG_FILE", path))
         .await
         .context("CONFIG_FILE")?;
     Ok(())
@@ -237,16 +218,8 @@ async fn dot_env(subject: &Subject) -> Result<()> {
 
 async fn environment_wins(subject: &Subject) -> Result<()> {
     let folder = scratch::folder()?;
-    write(
-        &folder,
-        ".env",
-        &format!("HTTP_ADDR=127.0.0.1:{}\n", free_port()?),
-    )?;
-    subject
-        .serve_with(|program| program.folder(folder.path()))
-        .await?
-        .lives()
-        .await
+    write(&folder, ".env", &format!("HTTP_ADDR=127.0.0.1:{}\n", free_port()?))?;
+    subject.serve_with(|program| program.folder(folder.path())).await?.lives().await
 }
 
 async fn config_file(subject: &Subject) -> Result<()> {
@@ -257,10 +230,7 @@ async fn config_file(subject: &Subject) -> Result<()> {
         .serve_from(|program, address| {
             let (name, value) = only_in_file(subject, address);
             let path = write(&folder, "other.env", &format!("{name}={value}\n"))?;
-            Ok(program
-                .without(name)
-                .folder(folder.path())
-                .env("CONFIG_FILE", path))
+            Ok(program.without(name).folder(folder.path()).env("CONFIG_FILE", path))
         })
         .await?;
     server.lives().await
@@ -279,13 +249,9 @@ async fn version(subject: &Subject) -> Result<()> {
     finished.has_succeeded()?;
     let said = finished.stdout.join("\n");
     let words: Vec<&str> = said.split_whitespace().collect();
-    let version = words
-        .iter()
-        .any(|word| word.contains('.') && word.contains(|c: char| c.is_ascii_digit()));
-    ensure!(
-        finished.stdout.len() == 1 && words.len() >= 3 && version,
-        "stdout: {said}"
-    );
+    let version =
+        words.iter().any(|word| word.contains('.') && word.contains(|c: char| c.is_ascii_digit()));
+    ensure!(finished.stdout.len() == 1 && words.len() >= 3 && version, "stdout: {said}");
     Ok(())
 }
 
@@ -295,24 +261,15 @@ async fn healthcheck(subject: &Subject) -> Result<()> {
     let (_, port) = address.rsplit_once(':').context("no port")?;
     for address in [address.clone(), format!("0.0.0.0:{port}")] {
         let asked = subject
-            .output_with(&["healthcheck"], "", |program| {
-                program.env("HTTP_ADDR", &address)
-            })
+            .output_with(&["healthcheck"], "", |program| program.env("HTTP_ADDR", &address))
             .await?;
-        asked
-            .has_succeeded()
-            .with_context(|| format!("for HTTP_ADDR={address}"))?;
+        asked.has_succeeded().with_context(|| format!("for HTTP_ADDR={address}"))?;
     }
     server.ends_on(Signal::TERM).await?;
     let asked = subject
-        .output_with(&["healthcheck"], "", |program| {
-            program.env("HTTP_ADDR", &address)
-        })
+        .output_with(&["healthcheck"], "", |program| program.env("HTTP_ADDR", &address))
         .await?;
-    ensure!(
-        !asked.status.success(),
-        "exit status 0 after the server's end"
-    );
+    ensure!(!asked.status.success(), "exit status 0 after the server's end");
     Ok(())
 }
 
@@ -321,9 +278,7 @@ async fn silent_server(subject: &Subject) -> Result<()> {
     let address = silent.local_addr()?.to_string();
     // Connections stay in the backlog: accepted by the system, answered by nobody.
     let asked = subject
-        .output_with(&["healthcheck"], "", |program| {
-            program.env("HTTP_ADDR", address)
-        })
+        .output_with(&["healthcheck"], "", |program| program.env("HTTP_ADDR", address))
         .await;
     let asked = asked.with_context(|| format!("after {} s", SOON.as_secs()))?;
     ensure!(!asked.status.success(), "exit status 0");

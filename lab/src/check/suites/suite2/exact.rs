@@ -68,9 +68,7 @@ async fn resumes(subject: &Subject) -> Result<()> {
     let expected: Vec<u64> = (0..20).collect();
     let watched = watched::shows(subject, replies, &expected).await?;
     let second = watched.requests.get(1).context("one connection only")?;
-    let sent = second
-        .header("last-event-id")
-        .context("the second request has no Last-Event-ID")?;
+    let sent = second.header("last-event-id").context("the second request has no Last-Event-ID")?;
     ensure!(sent == id(9), "Last-Event-ID: {sent}");
     Ok(())
 }
@@ -92,29 +90,16 @@ async fn cut_in_the_middle(subject: &Subject) -> Result<()> {
 }
 
 async fn cuts(subject: &Subject) -> Result<()> {
-    let mut options = replay::Options {
-        canaries: 0,
-        ..replay::Options::of(EVENTS)
-    };
+    let mut options = replay::Options { canaries: 0, ..replay::Options::of(EVENTS) };
     let uncut = watch_replay(subject, options.clone()).await?;
     options.faults.cut_every = Some(150);
     options.faults.back = 20;
     let cut = watch_replay(subject, options).await?;
     let place = uncut.iter().zip(&cut).position(|(uncut, cut)| uncut != cut);
     if let Some(place) = place {
-        anyhow::bail!(
-            "line {} is {:?} and not {:?}",
-            place + 1,
-            cut[place],
-            uncut[place]
-        );
+        anyhow::bail!("line {} is {:?} and not {:?}", place + 1, cut[place], uncut[place]);
     }
-    ensure!(
-        cut.len() == uncut.len(),
-        "{} lines and not {}",
-        cut.len(),
-        uncut.len()
-    );
+    ensure!(cut.len() == uncut.len(), "{} lines and not {}", cut.len(), uncut.len());
     Ok(())
 }
 
@@ -122,19 +107,12 @@ async fn cuts(subject: &Subject) -> Result<()> {
 async fn watch_replay(subject: &Subject, options: replay::Options) -> Result<Vec<String>> {
     let replay = replay::start(options).await?;
     let folder = scratch::folder()?;
-    let program = subject
-        .program()?
-        .folder(folder.path())
-        .env("WIKIPEDIA_STREAM_URL", replay.stream_url());
-    let mut process = program
-        .args(["watch", "--limit", &EVENTS.to_string()])
-        .start()?;
+    let program =
+        subject.program()?.folder(folder.path()).env("WIKIPEDIA_STREAM_URL", replay.stream_url());
+    let mut process = program.args(["watch", "--limit", &EVENTS.to_string()]).start()?;
     let finished = process.finish(PATIENCE).await.with_context(|| {
         let (lines, progress) = (process.stdout.count(), replay.progress());
-        format!(
-            "{lines} lines of {EVENTS}, {} connections; watch",
-            progress.connections_opened
-        )
+        format!("{lines} lines of {EVENTS}, {} connections; watch", progress.connections_opened)
     })?;
     finished.has_succeeded()?;
     Ok(finished.stdout)
@@ -147,22 +125,14 @@ async fn restart(subject: &Subject, stream_id: fn(u64) -> String) -> Result<()> 
     let first = watched::run(subject, vec![Reply::hold(body)], &["--limit", "10"]).await?;
     watched::same_numbers(&first, &(0..10).collect::<Vec<u64>>())?;
     let resume = resume_value(&first.stderr).with_context(|| {
-        format!(
-            "no `--resume` at the end of stderr:\n{}",
-            process::tail(&first.stderr)
-        )
+        format!("no `--resume` at the end of stderr:\n{}", process::tail(&first.stderr))
     })?;
     // The stream's rule: on with the first event that is not older than the id.
-    let from = (0..10)
-        .find(|number| stream_id(*number) == stream_id(9))
-        .unwrap_or(9);
+    let from = (0..10).find(|number| stream_id(*number) == stream_id(9)).unwrap_or(9);
     let body: String = (from..30).map(event).collect();
-    let second = watched::run(
-        subject,
-        vec![Reply::hold(body)],
-        &["--limit", "10", "--resume", &resume],
-    )
-    .await?;
+    let second =
+        watched::run(subject, vec![Reply::hold(body)], &["--limit", "10", "--resume", &resume])
+            .await?;
     let sent = second
         .requests
         .first()
@@ -179,9 +149,7 @@ fn resume_value(stderr: &[String]) -> Option<String> {
     let line = stderr.iter().rev().find(|line| line.contains("--resume"))?;
     let (_, value) = line.split_once("--resume")?;
     let value = value.trim_start_matches(['=', ' ']).trim_end();
-    let quoted = value
-        .strip_prefix('\'')
-        .and_then(|rest| rest.split('\'').next());
+    let quoted = value.strip_prefix('\'').and_then(|rest| rest.split('\'').next());
     Some(quoted.unwrap_or(value).to_owned())
 }
 
@@ -192,10 +160,7 @@ mod tests {
     #[test]
     fn resume_value_is_found_quoted_or_not() {
         let value = |line: &str| resume_value(&["events 3".to_owned(), line.to_owned()]);
-        assert_eq!(
-            value("go on with: --resume '{\"a\": [1]}'").unwrap(),
-            "{\"a\": [1]}"
-        );
+        assert_eq!(value("go on with: --resume '{\"a\": [1]}'").unwrap(), "{\"a\": [1]}");
         assert_eq!(value("next: watch --resume=[1, 2] ").unwrap(), "[1, 2]");
         assert_eq!(value("nothing"), None);
     }

@@ -118,13 +118,9 @@ async fn canary(subject: &Subject) -> Result<()> {
         "user": "canary",
     });
     let bare = json!({"$schema": "/x", "meta": {"stream": "x", "dt": "2026-01-01T00:00:02Z", "domain": "canary"}});
-    let body = [
-        events(0..2),
-        block(2, &canary.to_string()),
-        block(2, &bare.to_string()),
-        events(2..20),
-    ]
-    .concat();
+    let body =
+        [events(0..2), block(2, &canary.to_string()), block(2, &bare.to_string()), events(2..20)]
+            .concat();
     holds(subject, body, &FIVE).await
 }
 
@@ -171,12 +167,7 @@ fn long_change() -> Value {
 }
 
 async fn long_line(subject: &Subject) -> Result<()> {
-    let body = [
-        events(0..1),
-        block(1, &long_change().to_string()),
-        events(2..20),
-    ]
-    .concat();
+    let body = [events(0..1), block(1, &long_change().to_string()), events(2..20)].concat();
     holds(subject, body, &WITHOUT_1).await
 }
 
@@ -184,12 +175,7 @@ async fn long_event(subject: &Subject) -> Result<()> {
     // Line ends stand where JSON allows blanks, so that the joined lines are an object as long as the sum.
     let lines = format!("data: {}\n", " ".repeat(1000)).repeat(4 * 1024);
     let event = change(1).to_string();
-    let body = [
-        events(0..1),
-        format!("id: 1\n{lines}data: {event}\n\n"),
-        events(2..20),
-    ]
-    .concat();
+    let body = [events(0..1), format!("id: 1\n{lines}data: {event}\n\n"), events(2..20)].concat();
     holds(subject, body, &WITHOUT_1).await
 }
 
@@ -216,10 +202,7 @@ async fn garbage(subject: &Subject) -> Result<()> {
         "\\",
         " ",
     ];
-    let between: String = (1..)
-        .zip(data)
-        .map(|(number, data)| block(number, data))
-        .collect();
+    let between: String = (1..).zip(data).map(|(number, data)| block(number, data)).collect();
     let body = [events(0..1), between, events(21..40)].concat();
     holds(subject, body, &[0, 21, 22, 23, 24]).await
 }
@@ -261,17 +244,12 @@ async fn odd_fields(subject: &Subject) -> Result<()> {
         }
         odd.push(event);
     }
-    let body: String = (0..)
-        .zip(&odd)
-        .map(|(number, event)| block(number, &event.to_string()))
-        .collect();
+    let body: String =
+        (0..).zip(&odd).map(|(number, event)| block(number, &event.to_string())).collect();
     let limit = odd.len().to_string();
     let watched = watched::run(subject, vec![Reply::hold(body)], &["--limit", &limit]).await?;
-    let came: Vec<u64> = watched
-        .lines
-        .iter()
-        .map(|line| watched::number(line))
-        .collect::<Result<_>>()?;
+    let came: Vec<u64> =
+        watched.lines.iter().map(|line| watched::number(line)).collect::<Result<_>>()?;
     let expected: Vec<u64> = (0..odd.len() as u64).collect();
     ensure!(came == expected, "the events {came:?}");
     Ok(())

@@ -66,14 +66,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 async fn introduces_itself(subject: &Subject) -> Result<()> {
     let watched = watched::run(subject, vec![Reply::hold(events(0..9))], &["--limit", "1"]).await?;
-    let agent = watched
-        .requests
-        .first()
-        .and_then(|request| request.header("user-agent"));
+    let agent = watched.requests.first().and_then(|request| request.header("user-agent"));
     let agent = agent.context("no User-Agent")?;
-    let (name, _) = agent
-        .split_once('/')
-        .with_context(|| format!("no name/version in {agent:?}"))?;
+    let (name, _) =
+        agent.split_once('/').with_context(|| format!("no name/version in {agent:?}"))?;
     let contact = agent.contains("http://") || agent.contains("https://") || agent.contains('@');
     ensure!(!name.is_empty() && contact, "User-Agent: {agent}");
     Ok(())
@@ -83,14 +79,9 @@ async fn user_agent(subject: &Subject) -> Result<()> {
     let agent = "lab-check/1.0 (https://example.org/contact)";
     let change = |program: Program| program.env("USER_AGENT", agent);
     let replies = vec![Reply::hold(events(0..9))];
-    let watched = watched::start_with(subject, replies, &["--limit", "1"], change)
-        .await?
-        .finish()
-        .await?;
-    let sent = watched
-        .requests
-        .first()
-        .and_then(|request| request.header("user-agent"));
+    let watched =
+        watched::start_with(subject, replies, &["--limit", "1"], change).await?.finish().await?;
+    let sent = watched.requests.first().and_then(|request| request.header("user-agent"));
     ensure!(sent == Some(agent), "User-Agent: {sent:?}");
     Ok(())
 }

@@ -109,11 +109,7 @@ async fn bot(subject: &Subject) -> Result<()> {
     let body = format!("{}{}", event(true), event(false));
     let watched = watched::run(subject, vec![Reply::hold(body)], &["--limit", "2"]).await?;
     ensure!(watched.lines.len() == 2, "{} lines", watched.lines.len());
-    ensure!(
-        watched.lines[0] != watched.lines[1],
-        "two times the line {:?}",
-        watched.lines[0]
-    );
+    ensure!(watched.lines[0] != watched.lines[1], "two times the line {:?}", watched.lines[0]);
     Ok(())
 }
 
@@ -157,12 +153,7 @@ async fn control_characters(subject: &Subject) -> Result<()> {
     event["server_name"] = json!(format!("en.wikipedia.org{hostile}"));
     let body = format!("{}{}", block(3, &event.to_string()), events(4..5));
     let watched = watched::run(subject, vec![Reply::hold(body)], &["--limit", "2"]).await?;
-    ensure!(
-        watched.lines.len() == 2,
-        "{} lines: {:?}",
-        watched.lines.len(),
-        watched.lines
-    );
+    ensure!(watched.lines.len() == 2, "{} lines: {:?}", watched.lines.len(), watched.lines);
     let control = |c: char| c.is_control() && c != '\t';
     for line in &watched.lines {
         ensure!(!line.contains(control), "the line {line:?}");
@@ -212,11 +203,7 @@ async fn ends_in_back_off(subject: &Subject) -> Result<()> {
     let mut running = watched::start(subject, vec![refusal], &[]).await?;
     running.stream.wait_for_requests(1, SOON).await?;
     // That it has read the answer shows only in its log; a program that logs nothing of it gets its second.
-    let _ = running
-        .process
-        .stderr
-        .line(Duration::from_secs(1), |line| line.contains("429"))
-        .await;
+    let _ = running.process.stderr.line(Duration::from_secs(1), |line| line.contains("429")).await;
     ends_on(&mut running, Signal::TERM).await
 }
 

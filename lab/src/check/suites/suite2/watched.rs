@@ -61,16 +61,10 @@ async fn start_as(
 ) -> Result<Running> {
     let stream = Stream::start(replies).await?;
     let folder = scratch::folder()?;
-    let program = subject
-        .program()?
-        .folder(folder.path())
-        .env("WIKIPEDIA_STREAM_URL", stream.url());
+    let program =
+        subject.program()?.folder(folder.path()).env("WIKIPEDIA_STREAM_URL", stream.url());
     let process = start(program.args(["watch"]))?;
-    Ok(Running {
-        process,
-        stream,
-        _folder: folder,
-    })
+    Ok(Running { process, stream, _folder: folder })
 }
 
 /// Runs `watch --limit` as many as `expected`, and expects just these events of the stream, in order.
@@ -106,18 +100,10 @@ impl Running {
 
 /// The lines of `watched` are those of the events `expected`, in order.
 pub fn same_numbers(watched: &Watched, expected: &[u64]) -> Result<()> {
-    let came: Vec<u64> = watched
-        .lines
-        .iter()
-        .map(|line| number(line))
-        .collect::<Result<_>>()?;
+    let came: Vec<u64> = watched.lines.iter().map(|line| number(line)).collect::<Result<_>>()?;
     ensure!(came == expected, "{}", difference(&came, expected));
     for (line, number) in watched.lines.iter().zip(expected) {
-        for part in [
-            time(*number),
-            "en.wikipedia.org".to_owned(),
-            format!("User {number}"),
-        ] {
+        for part in [time(*number), "en.wikipedia.org".to_owned(), format!("User {number}")] {
             ensure!(line.contains(&part), "a line without {part}: {line:?}");
         }
     }
@@ -134,22 +120,11 @@ pub fn number(line: &str) -> Result<u64> {
 }
 
 fn difference(came: &[u64], expected: &[u64]) -> String {
-    let place = came
-        .iter()
-        .zip(expected)
-        .position(|(came, expected)| came != expected);
+    let place = came.iter().zip(expected).position(|(came, expected)| came != expected);
     let place = place.unwrap_or_else(|| came.len().min(expected.len()));
     let end = "the end".to_owned();
     let at = |numbers: &[u64]| {
-        numbers
-            .get(place)
-            .map_or_else(|| end.clone(), |number| format!("event {number}"))
+        numbers.get(place).map_or_else(|| end.clone(), |number| format!("event {number}"))
     };
-    format!(
-        "{} lines; line {} shows {} and not {}",
-        came.len(),
-        place + 1,
-        at(came),
-        at(expected)
-    )
+    format!("{} lines; line {} shows {} and not {}", came.len(), place + 1, at(came), at(expected))
 }

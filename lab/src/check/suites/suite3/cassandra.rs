@@ -74,12 +74,7 @@ async fn counted(subject: &Subject) -> Result<()> {
     let replay = replay::start(options).await?;
     let server = serve(subject, &topics, &keyspace, &replay).await?;
     let ready = server.client.get("/ready").await?;
-    ensure!(
-        ready.status == 200,
-        "GET /ready: {}, {}",
-        ready.status,
-        ready.text()
-    );
+    ensure!(ready.status == 200, "GET /ready: {}, {}", ready.status, ready.text());
     truth::equals_truth(&server.client, &replay, LONG).await?;
     drop(server);
     keyspace.remove().await
@@ -105,15 +100,8 @@ async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
     // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed.
     // A restart resumes as Wikimedia has it, from the millisecond of the last event on; more than that need not be known.
     // After the split the stream is read while a consumer still waits to join its group.
-    let (events, rate) = if subject.is_split() {
-        (30_000, 1_500)
-    } else {
-        (20_000, 4_000)
-    };
-    let options = replay::Options {
-        rate,
-        ..replay::Options::of(events)
-    };
+    let (events, rate) = if subject.is_split() { (30_000, 1_500) } else { (20_000, 4_000) };
+    let options = replay::Options { rate, ..replay::Options::of(events) };
     let replay = replay::start(options).await?;
     for part in 1..=3_u64 {
         let mut server = serve(subject, &topics, &keyspace, &replay).await?;

@@ -94,22 +94,14 @@ async fn hash(subject: &Subject) -> Result<String> {
 async fn hash_password(subject: &Subject) -> Result<()> {
     let made = hash(subject).await?;
     let parts = made.split('$').count();
-    ensure!(
-        made.starts_with("$argon2id$v=19$m=") && parts == 6,
-        "stdout: {made}"
-    );
-    ensure!(
-        hash(subject).await? != made,
-        "two times the same hash: it has no salt of its own"
-    );
+    ensure!(made.starts_with("$argon2id$v=19$m=") && parts == 6, "stdout: {made}");
+    ensure!(hash(subject).await? != made, "two times the same hash: it has no salt of its own");
     Ok(())
 }
 
 async fn round_trip(subject: &Subject) -> Result<()> {
     let hash = hash(subject).await?;
-    let server = subject
-        .serve_with(|program| program.env("ADMIN_PASSWORD_HASH", hash))
-        .await?;
+    let server = subject.serve_with(|program| program.env("ADMIN_PASSWORD_HASH", hash)).await?;
     session::log_in(&server.client, SECRET_PASSWORD).await?;
     Ok(())
 }
@@ -117,23 +109,16 @@ async fn round_trip(subject: &Subject) -> Result<()> {
 async fn jwt_secret(subject: &Subject) -> Result<()> {
     let role = subject.server_role();
     let missing = subject
-        .refuses_in_one_line(role, &["JWT_SECRET"], |program| {
-            program.without("JWT_SECRET")
-        })
+        .refuses_in_one_line(role, &["JWT_SECRET"], |program| program.without("JWT_SECRET"))
         .await;
     missing.context("without JWT_SECRET")?;
     // 31 bytes.
     for short in ["much-too-short", "0123456789-0123456789-012345678", ""] {
         let refused = subject
-            .refuses_in_one_line(role, &["JWT_SECRET"], |program| {
-                program.env("JWT_SECRET", short)
-            })
+            .refuses_in_one_line(role, &["JWT_SECRET"], |program| program.env("JWT_SECRET", short))
             .await;
         let said = refused.with_context(|| format!("with {} bytes", short.len()))?;
-        ensure!(
-            short.is_empty() || !said.contains(short),
-            "the message shows the secret: {said}"
-        );
+        ensure!(short.is_empty() || !said.contains(short), "the message shows the secret: {said}");
     }
     Ok(())
 }
@@ -141,9 +126,7 @@ async fn jwt_secret(subject: &Subject) -> Result<()> {
 async fn admin(subject: &Subject) -> Result<()> {
     for name in ["ADMIN_USERNAME", "ADMIN_PASSWORD_HASH"] {
         let refused = subject
-            .refuses_in_one_line(subject.server_role(), &[name], |program| {
-                program.without(name)
-            })
+            .refuses_in_one_line(subject.server_role(), &[name], |program| program.without(name))
             .await;
         refused.with_context(|| format!("without {name}"))?;
     }
@@ -176,9 +159,7 @@ async fn storage(subject: &Subject) -> Result<()> {
 }
 
 async fn in_memory(subject: &Subject) -> Result<()> {
-    let server = subject
-        .serve_with(|program| program.env("STORAGE", "in-memory"))
-        .await?;
+    let server = subject.serve_with(|program| program.env("STORAGE", "in-memory")).await?;
     let response = server.client.get("/ready").await?;
     response.has_status(200).context("GET /ready")?;
     Ok(())
@@ -188,9 +169,7 @@ async fn cassandra_away(subject: &Subject) -> Result<()> {
     let address = format!("127.0.0.1:{}", free_port()?);
     subject
         .names_what_is_away(subject.server_role(), &address, |program| {
-            program
-                .env("STORAGE", "cassandra")
-                .env("CASSANDRA_NODES", &address)
+            program.env("STORAGE", "cassandra").env("CASSANDRA_NODES", &address)
         })
         .await
 }

@@ -38,11 +38,8 @@ const CROWD: u64 = 2_000;
 
 async fn slow_header(subject: &Subject) -> Result<()> {
     let server = subject.serve().await?;
-    let mut held = Raw::open(
-        server.client.authority(),
-        "GET /status HTTP/1.1\r\nhost: slow",
-    )
-    .await?;
+    let mut held =
+        Raw::open(server.client.authority(), "GET /status HTTP/1.1\r\nhost: slow").await?;
     held.until_closed(SOON).await?;
     server.lives().await
 }
@@ -62,30 +59,16 @@ async fn crowd(subject: &Subject) -> Result<()> {
     let mut held = Vec::new();
     for number in 0..count {
         // Some silent, some in the middle of their request. Those that wait in the backlog count as well.
-        let start = if number % 2 == 0 {
-            ""
-        } else {
-            "GET /status HTTP/1.1\r\n"
-        };
+        let start = if number % 2 == 0 { "" } else { "GET /status HTTP/1.1\r\n" };
         match tokio::time::timeout(Duration::from_secs(1), Raw::open(&authority, start)).await {
             Ok(Ok(connection)) => held.push(connection),
             // Refused, or the backlog is full: the crowd is as large as the server lets it be.
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    let response = server
-        .client
-        .clone()
-        .with_deadline(SOON)
-        .get("/status")
-        .await;
+    let response = server.client.clone().with_deadline(SOON).get("/status").await;
     let response = response.with_context(|| format!("with {} connections held", held.len()))?;
-    ensure!(
-        response.status == 200,
-        "{} with {} connections held",
-        response.status,
-        held.len()
-    );
+    ensure!(response.status == 200, "{} with {} connections held", response.status, held.len());
     drop(held);
     server.lives().await
 }

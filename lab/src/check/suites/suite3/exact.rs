@@ -67,10 +67,7 @@ async fn hostile_stream(subject: &Subject) -> Result<()> {
 }
 
 async fn snapshots(subject: &Subject) -> Result<()> {
-    let options = replay::Options {
-        rate: 20_000,
-        ..replay::Options::on_a_free_port()
-    };
+    let options = replay::Options { rate: 20_000, ..replay::Options::on_a_free_port() };
     let replay = replay::start(options).await?;
     let server = subject.serve_stream(&replay.stream_url()).await?;
     let mut readers = tokio::task::JoinSet::new();
@@ -84,10 +81,7 @@ async fn snapshots(subject: &Subject) -> Result<()> {
                 ensure!(messages >= last, "{messages} messages after {last}");
                 grown += u64::from(messages > last);
                 (seen, last) = (seen + 1, messages);
-                ensure!(
-                    start.elapsed() < LONG,
-                    "{messages} messages, and they no longer grow"
-                );
+                ensure!(start.elapsed() < LONG, "{messages} messages, and they no longer grow");
             }
             anyhow::Ok(())
         });

@@ -80,28 +80,14 @@ async fn right_password(subject: &Subject) -> Result<()> {
     let (header, claims) = token::decode(token)?;
     ensure!(header["alg"] == "HS256", "alg {}", header["alg"]);
     ensure!(claims["sub"] == USERNAME, "sub {}", claims["sub"]);
-    let time = |name: &str| {
-        claims[name]
-            .as_u64()
-            .with_context(|| format!("{name} is {}", claims[name]))
-    };
+    let time =
+        |name: &str| claims[name].as_u64().with_context(|| format!("{name} is {}", claims[name]));
     let (issued, expires) = (time("iat")?, time("exp")?);
-    ensure!(
-        issued.abs_diff(token::now()) <= 60,
-        "iat is {} s off",
-        issued.abs_diff(token::now())
-    );
-    ensure!(
-        expires == issued + 3600,
-        "exp is iat + {}",
-        expires.wrapping_sub(issued)
-    );
+    ensure!(issued.abs_diff(token::now()) <= 60, "iat is {} s off", issued.abs_diff(token::now()));
+    ensure!(expires == issued + 3600, "exp is iat + {}", expires.wrapping_sub(issued));
     // The header's bytes are the program's own, so the signature is made over what came.
     let (signed, signature) = token.rsplit_once('.').context("no signature")?;
-    ensure!(
-        token::signature(signed, JWT_SECRET)? == signature,
-        "not signed with JWT_SECRET"
-    );
+    ensure!(token::signature(signed, JWT_SECRET)? == signature, "not signed with JWT_SECRET");
     session::stats_with(&server.client, token).await?;
     Ok(())
 }
@@ -114,12 +100,7 @@ async fn wrong_password(subject: &Subject) -> Result<()> {
         response.has_status(401)?;
         is_error(response)?;
     }
-    ensure!(
-        wrong.body == unknown.body,
-        "{} and {}",
-        wrong.text(),
-        unknown.text()
-    );
+    ensure!(wrong.body == unknown.body, "{} and {}", wrong.text(), unknown.text());
     let known = wrong.header("www-authenticate") == unknown.header("www-authenticate");
     ensure!(known, "WWW-Authenticate differs");
     Ok(())
@@ -145,28 +126,14 @@ async fn no_login(subject: &Subject) -> Result<()> {
     ];
     for body in bodies {
         let headers = [("content-type", "application/json")];
-        let response = server
-            .client
-            .send("POST", "/login", &headers, Bytes::from(body))
-            .await?;
+        let response = server.client.send("POST", "/login", &headers, Bytes::from(body)).await?;
         ensure!(response.status == 400, "{} for {body:?}", response.status);
         is_error(&response).with_context(|| format!("for {body:?}"))?;
     }
     let headers = [("content-type", "application/json")];
-    let response = server
-        .client
-        .send(
-            "POST",
-            "/login",
-            &headers,
-            Bytes::from_static(b"{\"\xff\":1}"),
-        )
-        .await?;
-    ensure!(
-        response.status == 400,
-        "{} for invalid UTF-8",
-        response.status
-    );
+    let response =
+        server.client.send("POST", "/login", &headers, Bytes::from_static(b"{\"\xff\":1}")).await?;
+    ensure!(response.status == 400, "{} for invalid UTF-8", response.status);
     server.lives().await
 }
 
@@ -182,12 +149,7 @@ async fn too_long(subject: &Subject) -> Result<()> {
     let answer = Raw::open(authority, &head).await?.head(SOON).await?;
     let line = answer.lines().next().unwrap_or_default();
     ensure!(line.contains(" 413"), "{line:?}");
-    ensure!(
-        answer
-            .to_lowercase()
-            .contains("content-type: application/json"),
-        "not JSON: {answer}"
-    );
+    ensure!(answer.to_lowercase().contains("content-type: application/json"), "not JSON: {answer}");
     server.lives().await
 }
 
@@ -212,9 +174,8 @@ async fn flood(subject: &Subject) -> Result<()> {
             match response.status.as_u16() {
                 401 => {}
                 429 => {
-                    let after = response
-                        .header("retry-after")
-                        .context("429 without Retry-After")?;
+                    let after =
+                        response.header("retry-after").context("429 without Retry-After")?;
                     ensure!(after.parse::<u64>().is_ok(), "Retry-After: {after}");
                     is_error(&response)?;
                     limited += 1;
@@ -224,9 +185,7 @@ async fn flood(subject: &Subject) -> Result<()> {
         }
     }
     ensure!(limited > 0, "none of 300 logins was refused with 429");
-    session::first_log_in(&server.client)
-        .await
-        .context("after the flood")?;
+    session::first_log_in(&server.client).await.context("after the flood")?;
     Ok(())
 }
 
@@ -253,11 +212,7 @@ async fn in_flight(subject: &Subject) -> Result<()> {
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), refused).await;
     connection.write(body.as_bytes()).await?;
     let answer = connection.head(SOON).await?;
-    ensure!(
-        answer.starts_with("HTTP/1.1 200"),
-        "{:?}",
-        answer.lines().next().unwrap_or_default()
-    );
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{:?}", answer.lines().next().unwrap_or_default());
     let status = server.process()?.wait(STOP).await?;
     ensure!(status.success(), "{}", describe(status));
     Ok(())

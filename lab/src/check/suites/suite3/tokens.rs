@@ -71,22 +71,15 @@ async fn without_token(subject: &Subject) -> Result<()> {
 
 fn is_unauthorized(response: &Response) -> Result<()> {
     response.has_status(401)?;
-    let challenge = response
-        .header("www-authenticate")
-        .context("no WWW-Authenticate")?;
-    ensure!(
-        challenge.starts_with("Bearer"),
-        "WWW-Authenticate: {challenge}"
-    );
+    let challenge = response.header("www-authenticate").context("no WWW-Authenticate")?;
+    ensure!(challenge.starts_with("Bearer"), "WWW-Authenticate: {challenge}");
     is_error(response)
 }
 
 async fn bad_tokens(subject: &Subject) -> Result<()> {
     let server = subject.serve().await?;
     let good = token::good()?;
-    session::stats_with(&server.client, &good)
-        .await
-        .context("with a good token")?;
+    session::stats_with(&server.client, &good).await.context("with a good token")?;
     let (signed, signature) = good.rsplit_once('.').context("no signature")?;
     let (header, _) = signed.split_once('.').context("no header")?;
     let now = token::now();
@@ -103,17 +96,11 @@ async fn bad_tokens(subject: &Subject) -> Result<()> {
         ("two dots", "Bearer ..".to_owned()),
         (
             "an expired token",
-            format!(
-                "Bearer {}",
-                token::signed("HS256", &expired(1800), JWT_SECRET)?
-            ),
+            format!("Bearer {}", token::signed("HS256", &expired(1800), JWT_SECRET)?),
         ),
         (
             "a token 30 s past its end",
-            format!(
-                "Bearer {}",
-                token::signed("HS256", &expired(30), JWT_SECRET)?
-            ),
+            format!("Bearer {}", token::signed("HS256", &expired(30), JWT_SECRET)?),
         ),
         (
             "no exp",
@@ -129,15 +116,9 @@ async fn bad_tokens(subject: &Subject) -> Result<()> {
                 token::signed("HS256", &claims, "another-secret-of-32-bytes-or-more")?
             ),
         ),
-        (
-            "an empty secret",
-            format!("Bearer {}", token::signed("HS256", &claims, "")?),
-        ),
+        ("an empty secret", format!("Bearer {}", token::signed("HS256", &claims, "")?)),
         ("no signature", format!("Bearer {signed}.")),
-        (
-            "a signature cut short",
-            format!("Bearer {signed}.{}", &signature[..signature.len() - 4]),
-        ),
+        ("a signature cut short", format!("Bearer {signed}.{}", &signature[..signature.len() - 4])),
         (
             "other claims under the same signature",
             format!(
@@ -172,13 +153,7 @@ async fn shape(subject: &Subject) -> Result<()> {
     let server = subject.serve().await?;
     let stats = session::stats(&server.client).await?;
     let fields = stats.as_object().context("no object")?;
-    for field in [
-        "messages",
-        "distinct_users",
-        "bots",
-        "non_bots",
-        "by_domain",
-    ] {
+    for field in ["messages", "distinct_users", "bots", "non_bots", "by_domain"] {
         ensure!(fields.contains_key(field), "no {field}");
     }
     Ok(())
@@ -188,11 +163,7 @@ async fn ready(subject: &Subject) -> Result<()> {
     let server = subject.serve().await?;
     let response = server.client.get("/ready").await?;
     response.has_status(200)?;
-    ensure!(
-        response.json()? == json!({"ready": true}),
-        "{}",
-        response.text()
-    );
+    ensure!(response.json()? == json!({"ready": true}), "{}", response.text());
     Ok(())
 }
 
@@ -201,10 +172,8 @@ async fn request_id(subject: &Subject) -> Result<()> {
     let mut made = Vec::new();
     for path in ["/status", "/stats", "/no/such/path"] {
         let id = format!("lab-{}", path.len());
-        let response = server
-            .client
-            .send("GET", path, &[("x-request-id", &id)], Bytes::new())
-            .await?;
+        let response =
+            server.client.send("GET", path, &[("x-request-id", &id)], Bytes::new()).await?;
         ensure!(
             response.header("x-request-id") == Some(&id),
             "{:?} for {path}",
@@ -224,18 +193,10 @@ async fn request_id(subject: &Subject) -> Result<()> {
 }
 
 async fn request_id_in_log(subject: &Subject) -> Result<()> {
-    let mut server = subject
-        .serve_with(|program| program.env("RUST_LOG", "debug"))
-        .await?;
+    let mut server = subject.serve_with(|program| program.env("RUST_LOG", "debug")).await?;
     let body = json!({"username": USERNAME, "password": "hunter2-and-more"}).to_string();
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-request-id", "lab-looks-for-this"),
-    ];
-    server
-        .client
-        .send("POST", "/login", &headers, body.into())
-        .await?;
+    let headers = [("content-type", "application/json"), ("x-request-id", "lab-looks-for-this")];
+    server.client.send("POST", "/login", &headers, body.into()).await?;
     let token = token::good()?;
     session::stats_with(&server.client, &token).await?;
     let process = server.process()?;

@@ -57,9 +57,7 @@ const LIMITS: [(u8, u64); 3] = [
 ];
 
 /// A system has its files here. What Docker itself puts into a container is in /dev, /etc, /proc and /sys.
-const SYSTEM: [&str; 8] = [
-    "bin/", "sbin/", "usr/", "lib/", "lib32/", "lib64/", "var/", "root/",
-];
+const SYSTEM: [&str; 8] = ["bin/", "sbin/", "usr/", "lib/", "lib32/", "lib64/", "var/", "root/"];
 
 async fn inspect(subject: &Subject, format: &str) -> Result<String> {
     let image = subject.image().context("no image")?;
@@ -104,10 +102,7 @@ async fn files(subject: &Subject) -> Result<()> {
         .output()
         .await
         .context("cannot run tar")?;
-    ensure!(
-        listed.status.success(),
-        "tar can't read what docker export wrote"
-    );
+    ensure!(listed.status.success(), "tar can't read what docker export wrote");
     let names = String::from_utf8_lossy(&listed.stdout);
     let found: Vec<&str> = of_a_system(&names).collect();
     ensure!(
@@ -117,9 +112,7 @@ async fn files(subject: &Subject) -> Result<()> {
         found.first().unwrap_or(&"")
     );
     ensure!(
-        names
-            .lines()
-            .any(|name| name.starts_with("etc/ssl/certs/") && !name.ends_with('/')),
+        names.lines().any(|name| name.starts_with("etc/ssl/certs/") && !name.ends_with('/')),
         "no certificates in /etc/ssl/certs: no server can be trusted"
     );
     Ok(())
@@ -130,11 +123,7 @@ fn of_a_system(names: &str) -> impl Iterator<Item = &str> {
     names
         .lines()
         .map(|name| name.trim_start_matches("./"))
-        .filter(|name| {
-            SYSTEM
-                .iter()
-                .any(|folder| name.starts_with(folder) && name != folder)
-        })
+        .filter(|name| SYSTEM.iter().any(|folder| name.starts_with(folder) && name != folder))
 }
 
 async fn user(subject: &Subject) -> Result<()> {
@@ -168,9 +157,7 @@ fn asked_port(chapter: u8, variables: &[String]) -> &str {
 
 fn is_number_not_root(user: &str) -> bool {
     let (user, group) = user.split_once(':').unwrap_or((user, "1"));
-    [user, group]
-        .iter()
-        .all(|id| id.parse::<u32>().is_ok_and(|id| id > 0))
+    [user, group].iter().all(|id| id.parse::<u32>().is_ok_and(|id| id > 0))
 }
 
 #[cfg(test)]
@@ -198,10 +185,7 @@ mod tests {
         let names = ".dockerenv\napp\ndev/\ndev/console\netc/hosts\netc/ssl/certs/ca-certificates.crt\nusr/\n";
         assert_eq!(of_a_system(names).count(), 0);
         let names = "app\nbin/sh\nusr/lib/libc.so\n";
-        assert_eq!(
-            of_a_system(names).collect::<Vec<_>>(),
-            ["bin/sh", "usr/lib/libc.so"]
-        );
+        assert_eq!(of_a_system(names).collect::<Vec<_>>(), ["bin/sh", "usr/lib/libc.so"]);
     }
 
     #[test]
@@ -209,15 +193,7 @@ mod tests {
         for good in ["65532", "65532:65532", "1:1"] {
             assert!(is_number_not_root(good), "{good}");
         }
-        for bad in [
-            "",
-            "0",
-            "root",
-            "nobody:65534",
-            "65532:0",
-            "65532:root",
-            "0:1",
-        ] {
+        for bad in ["", "0", "root", "nobody:65534", "65532:0", "65532:root", "0:1"] {
             assert!(!is_number_not_root(bad), "{bad:?}");
         }
     }

@@ -79,11 +79,8 @@ async fn inspect(container: &Container, format: &str) -> Result<String> {
 
 async fn serves(subject: &Subject) -> Result<()> {
     let container = start(subject).await?;
-    let rights = inspect(
-        &container,
-        "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}",
-    )
-    .await?;
+    let rights =
+        inspect(&container, "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}").await?;
     ensure!(rights == "true [ALL]", "Docker gave other rights: {rights}");
     Ok(())
 }
@@ -102,10 +99,7 @@ async fn has_health(container: &Container, wanted: &str, deadline: Duration) -> 
         if start.elapsed() > deadline || state.starts_with("no") {
             let probe = inspect(container, "{{range .State.Health.Log}}{{.Output}} {{end}}").await;
             let said = probe.unwrap_or_default();
-            bail!(
-                "{state} after {} s; the probes said: {said}",
-                start.elapsed().as_secs()
-            );
+            bail!("{state} after {} s; the probes said: {said}", start.elapsed().as_secs());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -128,13 +122,7 @@ async fn stops(subject: &Subject) -> Result<()> {
     let begun = Instant::now();
     docker(["stop", container.name()]).await?;
     let took = begun.elapsed();
-    let code = inspect(&container, "{{.State.ExitCode}}")
-        .await
-        .context("after docker stop")?;
-    ensure!(
-        code == "0" && took < GRACE,
-        "exit status {code} after {:.1} s",
-        took.as_secs_f64()
-    );
+    let code = inspect(&container, "{{.State.ExitCode}}").await.context("after docker stop")?;
+    ensure!(code == "0" && took < GRACE, "exit status {code} after {:.1} s", took.as_secs_f64());
     Ok(())
 }

@@ -17,10 +17,7 @@ pub const CHECKS: &[Check] = &[Check {
 }];
 
 fn caller(subject: &Subject) -> Result<()> {
-    let file = format!(
-        ".github/workflows/ci-{}.yml",
-        chapters::name(subject.chapter())
-    );
+    let file = format!(".github/workflows/ci-{}.yml", chapters::name(subject.chapter()));
     std::fs::metadata(chapters::root().join(&file)).with_context(|| format!("no {file}"))?;
     Ok(())
 }

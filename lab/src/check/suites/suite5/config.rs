@@ -79,9 +79,8 @@ async fn help(subject: &Subject) -> Result<()> {
     let text = subject.help(&BOTH).await?;
     for name in VARIABLES {
         // WIKIPEDIA_TOPIC is the beginning of two others.
-        let alone = text
-            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .any(|word| word == name);
+        let alone =
+            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|word| word == name);
         ensure!(alone, "nothing about {name}");
     }
     Ok(())
@@ -89,10 +88,7 @@ async fn help(subject: &Subject) -> Result<()> {
 
 async fn bad(subject: &Subject, roles: &[&str], name: &str, values: &[&str]) -> Result<()> {
     for role in roles {
-        subject
-            .refuses_each(role, name, values)
-            .await
-            .with_context(|| format!("the {role}"))?;
+        subject.refuses_each(role, name, values).await.with_context(|| format!("the {role}"))?;
     }
     Ok(())
 }
@@ -139,9 +135,7 @@ async fn broker_away(subject: &Subject) -> Result<()> {
     for role in BOTH {
         let address = format!("127.0.0.1:{}", free_port()?);
         subject
-            .names_what_is_away(role, &address, |program| {
-                program.env("REDPANDA_BROKER", &address)
-            })
+            .names_what_is_away(role, &address, |program| program.env("REDPANDA_BROKER", &address))
             .await
             .with_context(|| format!("the {role}"))?;
     }

@@ -45,14 +45,10 @@ const EVENTS: u64 = 5_000;
 async fn restarts(subject: &Subject) -> Result<()> {
     let topics = progress::topics_to_write_to(subject).await?;
     let broker = subject.broker()?;
-    broker
-        .produce(&topics.events, &messages::some_events(0..EVENTS))
-        .await?;
+    broker.produce(&topics.events, &messages::some_events(0..EVENTS)).await?;
     let mut expected = EVENTS;
     for signal in [Signal::TERM, Signal::KILL, Signal::TERM] {
-        let mut server = subject
-            .start_role(CONSUMER, |program| topics.set(program))
-            .await?;
+        let mut server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
         session::has_counted(&server.client, expected).await?;
         server.leaves_on(signal).await?;
         let more = messages::some_events(expected..expected + 1_000);
@@ -65,9 +61,7 @@ async fn restarts(subject: &Subject) -> Result<()> {
 async fn side_by_side(subject: &Subject) -> Result<()> {
     let topics = progress::topics_to_write_to(subject).await?;
     let broker = subject.broker()?;
-    broker
-        .produce(&topics.events, &messages::some_events(0..EVENTS))
-        .await?;
+    broker.produce(&topics.events, &messages::some_events(0..EVENTS)).await?;
     let start = || subject.start_role(CONSUMER, |program| topics.set(program));
     let (one, other) = tokio::try_join!(start(), start())?;
     tokio::try_join!(
@@ -86,38 +80,23 @@ async fn bad(subject: &Subject) -> Result<()> {
         record
     };
     let bad = messages::bad_messages();
-    let mut records: Vec<Record> = messages::some_events(0..BEFORE)
-        .into_iter()
-        .map(put)
-        .collect();
+    let mut records: Vec<Record> = messages::some_events(0..BEFORE).into_iter().map(put).collect();
     records.extend(bad.iter().cloned().map(put));
     records.extend(messages::some_events(BEFORE..EVENTS));
     subject.broker()?.produce(&topics.events, &records).await?;
-    let mut server = subject
-        .start_role(CONSUMER, |program| topics.set(program))
-        .await?;
+    let mut server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
     session::has_counted(&server.client, EVENTS).await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     let said = || process::tail(&stderr);
     let place = [u64::from(PARTITION.unsigned_abs()), BEFORE];
     ensure!(
-        stderr
-            .iter()
-            .any(|line| log::names(line, &topics.events, &place)),
+        stderr.iter().any(|line| log::names(line, &topics.events, &place)),
         "no line with topic {}, partition {PARTITION} and offset {BEFORE}; stderr:\n{}",
         topics.events,
         said()
     );
     let count = bad.len() as u64;
-    let counted = stderr
-        .iter()
-        .rev()
-        .take(10)
-        .any(|line| log::tells_skipped(line, count));
-    ensure!(
-        counted,
-        "no line at the end with {count} skipped; stderr:\n{}",
-        said()
-    );
+    let counted = stderr.iter().rev().take(10).any(|line| log::tells_skipped(line, count));
+    ensure!(counted, "no line at the end with {count} skipped; stderr:\n{}", said());
     Ok(())
 }

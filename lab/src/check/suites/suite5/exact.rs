@@ -37,10 +37,7 @@ async fn memory(subject: &Subject) -> Result<()> {
 async fn cassandra(subject: &Subject) -> Result<()> {
     let topics = subject.topics().await?;
     let keyspace = subject.keyspace()?;
-    counted(subject, &topics, |program| {
-        keyspace.set(topics.set(program))
-    })
-    .await?;
+    counted(subject, &topics, |program| keyspace.set(topics.set(program))).await?;
     keyspace.remove().await
 }
 

@@ -69,11 +69,8 @@ async fn goes_on(subject: &Subject) -> Result<()> {
         ensure!(lag == 0, "{lag} messages that the group has not committed");
     }
     let another = format!("{}-2", topics.group);
-    let server = subject
-        .start_role(CONSUMER, |program| {
-            set(program).env("CONSUMER_GROUP", another)
-        })
-        .await?;
+    let server =
+        subject.start_role(CONSUMER, |program| set(program).env("CONSUMER_GROUP", another)).await?;
     session::has_counted(&server.client, 2 * HALF).await?;
     drop(server);
     keyspace.remove().await

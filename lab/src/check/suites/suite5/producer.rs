@@ -49,10 +49,9 @@ pub const CHECKS: &[Check] = &[
 
 async fn answers(subject: &Subject) -> Result<()> {
     let server = subject.start_role(PRODUCER, |program| program).await?;
-    for (path, expected) in [
-        ("/status", json!({"status": "ok"})),
-        ("/ready", json!({"ready": true})),
-    ] {
+    for (path, expected) in
+        [("/status", json!({"status": "ok"})), ("/ready", json!({"ready": true}))]
+    {
         let response = server.client.get(path).await?;
         ensure!(
             response.status == 200 && response.json()? == expected,
@@ -97,19 +96,13 @@ async fn once_each(subject: &Subject) -> Result<()> {
 
 async fn restarts(subject: &Subject) -> Result<()> {
     let topics = subject.topics().await?;
-    let options = replay::Options {
-        rate: 4_000,
-        ..replay::Options::of(16_000)
-    };
+    let options = replay::Options { rate: 4_000, ..replay::Options::of(16_000) };
     let replay = replay::start(options).await?;
     let url = replay.stream_url();
     for part in 1..=3_u64 {
         let mut server = subject.start_producer(&topics, &url).await?;
         progress::at_least(subject, &topics, part * 3_000).await?;
-        server
-            .ends_on(Signal::TERM)
-            .await
-            .with_context(|| format!("at end {part}"))?;
+        server.ends_on(Signal::TERM).await.with_context(|| format!("at end {part}"))?;
         // While nobody reads, the stream stands still: another reader moves it on.
         read_on(&replay, 1_000).await?;
     }
@@ -130,10 +123,7 @@ async fn read_on(replay: &Replay, events: u64) -> Result<()> {
     let mut connection = Raw::open(&address.to_string(), &request).await?;
     let start = Instant::now();
     while replay.progress().sent < until {
-        ensure!(
-            start.elapsed() < PATIENCE,
-            "lab itself could not read the replay"
-        );
+        ensure!(start.elapsed() < PATIENCE, "lab itself could not read the replay");
         connection.some().await?;
     }
     Ok(())

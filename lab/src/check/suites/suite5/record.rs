@@ -64,10 +64,7 @@ fn cases() -> Vec<(Value, Value)> {
     // `meta.domain` is the same in all of these.
     case(&remove("server_name"), &nothing);
     let elsewhere = json!("commons.wikimedia.org");
-    case(
-        &set("server_name", elsewhere.clone()),
-        &set("domain", elsewhere),
-    );
+    case(&set("server_name", elsewhere.clone()), &set("domain", elsewhere));
     let odd = json!("Zoë \"Z\" \\ 😀\u{7f}");
     case(&set("user", odd.clone()), &set("user", odd.clone()));
     case(&set("title", odd.clone()), &set("title", odd));
@@ -78,21 +75,15 @@ async fn shape(subject: &Subject) -> Result<()> {
     let topics = subject.topics().await?;
     let cases = cases();
     let blocks = (0..).zip(&cases);
-    let body: String = blocks
-        .map(|(number, (source, _))| block(number, &source.to_string()))
-        .collect();
+    let body: String =
+        blocks.map(|(number, (source, _))| block(number, &source.to_string())).collect();
     let stream = Stream::start(vec![Reply::hold(body)]).await?;
     let mut server = subject.start_producer(&topics, &stream.url()).await?;
     progress::at_least(subject, &topics, cases.len() as u64).await?;
     server.ends_on(Signal::TERM).await?;
     let records = subject.broker()?.consume(&topics.events).await?;
     let ids = messages::ids(&records)?;
-    ensure!(
-        records.len() == cases.len(),
-        "{} messages of {} events",
-        records.len(),
-        cases.len()
-    );
+    ensure!(records.len() == cases.len(), "{} messages of {} events", records.len(), cases.len());
     for (source, expected) in &cases {
         let place = ids.iter().position(|id| expected["id"] == id.as_str());
         let record = place.and_then(|place| records.get(place));
@@ -108,10 +99,7 @@ fn is_message(record: &Record, expected: &Value) -> Result<()> {
     // Where there is no user, the key is the program's choice.
     if let Some(user) = expected["user"].as_str() {
         let key = record.key.as_ref().map(shown);
-        ensure!(
-            key.as_deref() == Some(user),
-            "the key {key:?} and not {user:?}"
-        );
+        ensure!(key.as_deref() == Some(user), "the key {key:?} and not {user:?}");
     }
     let id = expected["id"].as_str().unwrap_or_default();
     for (name, expected) in [("id", id), ("content-type", "application/json")] {
@@ -152,20 +140,15 @@ mod tests {
         }
         let mut more = expected.clone();
         more["more"] = json!(1);
-        let bad = Record {
-            value: Some(more.to_string().into()),
-            ..good
-        };
+        let bad = Record { value: Some(more.to_string().into()), ..good };
         assert!(is_message(&bad, &expected).is_err());
     }
 
     #[test]
     fn every_case_is_an_event_of_its_own() {
         let cases = cases();
-        let ids: std::collections::HashSet<String> = cases
-            .iter()
-            .map(|(_, message)| message["id"].to_string())
-            .collect();
+        let ids: std::collections::HashSet<String> =
+            cases.iter().map(|(_, message)| message["id"].to_string()).collect();
         assert_eq!(ids.len(), cases.len());
     }
 }

@@ -44,25 +44,13 @@ pub const CHECKS: &[Check] = &[
 
 /// Users and how often each changes something: a few different counts, and many ties among upper and lower case.
 fn users() -> Vec<(String, u64)> {
-    let few = [
-        ("zoe", 9),
-        ("Zoe", 9),
-        ("anna", 9),
-        ("10", 8),
-        ("9", 8),
-        ("Éva", 8),
-    ];
-    let mut users: Vec<(String, u64)> = few
-        .into_iter()
-        .map(|(user, count)| (user.to_owned(), count))
-        .collect();
+    let few = [("zoe", 9), ("Zoe", 9), ("anna", 9), ("10", 8), ("9", 8), ("Éva", 8)];
+    let mut users: Vec<(String, u64)> =
+        few.into_iter().map(|(user, count)| (user.to_owned(), count)).collect();
     // A third of them with two events, in an order that is neither theirs nor the reverse.
-    users.extend((0..1_494_u64).map(|n| {
-        (
-            format!("User {:04}", n * 7 % 1_494),
-            1 + u64::from(n % 3 == 0),
-        )
-    }));
+    users.extend(
+        (0..1_494_u64).map(|n| (format!("User {:04}", n * 7 % 1_494), 1 + u64::from(n % 3 == 0))),
+    );
     users
 }
 
@@ -70,17 +58,11 @@ fn users() -> Vec<(String, u64)> {
 async fn counted(subject: &Subject) -> Result<(Server, Vec<(String, u64)>)> {
     let topics = progress::topics_to_write_to(subject).await?;
     let mut expected = users();
-    let doers = expected
-        .iter()
-        .flat_map(|(user, count)| (0..*count).map(move |_| user.as_str()));
-    let records: Vec<_> = (0..)
-        .zip(doers)
-        .map(|(number, user)| messages::event(number, user))
-        .collect();
+    let doers = expected.iter().flat_map(|(user, count)| (0..*count).map(move |_| user.as_str()));
+    let records: Vec<_> =
+        (0..).zip(doers).map(|(number, user)| messages::event(number, user)).collect();
     subject.broker()?.produce(&topics.events, &records).await?;
-    let server = subject
-        .start_role(CONSUMER, |program| topics.set(program))
-        .await?;
+    let server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
     session::has_counted(&server.client, records.len() as u64).await?;
     expected.sort_by_key(|(user, count)| (Reverse(*count), user.clone()));
     Ok((server, expected))
@@ -123,11 +105,7 @@ async fn bad_top(subject: &Subject) -> Result<()> {
         is_error(&response).with_context(|| format!("GET {path}"))?;
     }
     let response = server.client.get("/stats?top=0").await?;
-    ensure!(
-        response.status == 401,
-        "{} without a token",
-        response.status
-    );
+    ensure!(response.status == 401, "{} without a token", response.status);
     Ok(())
 }
 
