@@ -1,5 +1,5 @@
-//! Gives `--version` a revision: that of the variable REVISION, which the build of an image sets because it has no `.git`,
-//! or else that of Git.
+//! Sets the revision that `--version` prints. It comes from the variable REVISION, because the build of an image has no
+//! `.git`. If the variable is not set, it comes from Git.
 
 use std::process::Command;
 

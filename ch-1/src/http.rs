@@ -23,19 +23,19 @@ use tower_http::trace::TraceLayer;
 use tracing::info;
 use tracing::warn;
 
-/// The time from the head of a request to its answer.
+/// The longest time between the head of a request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// How long open requests have to end once shutdown has begun.
+/// How long a shutdown waits for the requests that have begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers `routes` on `address` until shutdown, then waits for the requests that have begun.
+/// Serves `routes` on `address` until the shutdown, and then waits for the requests that have begun.
 ///
 /// # Errors
-/// It is not possible to listen on the address.
+/// The program cannot listen on the address.
 pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<()> {
     let listener = TcpListener::bind(address)
         .await
@@ -49,14 +49,14 @@ pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationTo
     }
 }
 
-/// A graceful shutdown waits for every open connection, even if its client never finishes its request.
+/// A graceful shutdown would wait for ever for a client that never finishes its request. So the wait is limited.
 async fn drain_timeout(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(DRAIN_TIMEOUT).await;
     warn!(after = ?DRAIN_TIMEOUT, "closing connections that did not end by themselves");
 }
 
-/// Puts the limits around `routes`. The last layer is the outermost one: it sees the answers of all the others.
+/// Adds the limits to `routes`. The layer that is added last is the outermost: it sees the answers of all other layers.
 fn app(routes: Router) -> Router {
     routes
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
@@ -65,7 +65,7 @@ fn app(routes: Router) -> Router {
         .layer(TraceLayer::new_for_http())
 }
 
-/// An error that axum or a layer made has a text as its body, or nothing. It leaves as `{"error": "…"}`, with its headers.
+/// An error of axum or of a layer has a text as its body, or none. It gets the body `{"error": "…"}`; its headers stay.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
     let json = HeaderValue::from_static("application/json");

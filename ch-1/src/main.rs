@@ -1,6 +1,6 @@
 //! A server that says it is alive, and stops when it is told to.
 //!
-//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
+//! The program has one subcommand for each role. This file names the roles and connects their parts.
 
 mod http;
 mod ops;

@@ -12,13 +12,13 @@ use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The time from the signal to the end of the process. Docker kills it after 10 s; one second is left in reserve.
+/// The longest time from the signal to the end of the process. Docker kills the process 10 s after the signal.
 const DEADLINE: Duration = Duration::from_secs(9);
 
-/// Runs `role` to its end, on a runtime of its own. The first signal cancels the token that the role gets.
+/// Runs `role` on a new runtime until it ends. The first signal cancels the token that the role gets.
 ///
 /// # Errors
-/// The error of the role, or that it was still running at the deadline.
+/// The error of the role, or an error if it was still running at the deadline.
 pub fn run<F>(role: impl FnOnce(CancellationToken) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
@@ -28,7 +28,7 @@ where
         let shutdown = cancelled_by_signal()?;
         within_deadline(role(shutdown.clone()), &shutdown).await
     });
-    // Just dropping the runtime would wait for its blocking threads, without a limit.
+    // Dropping the runtime would wait for its blocking threads, however long they take.
     runtime.shutdown_background();
     result?;
     info!("stopped");

@@ -1,4 +1,4 @@
-//! Logging: lines on stderr, as text for people or as JSON for machines. main.rs sets it up first.
+//! Writes the log to stderr, as text for people or as JSON for programs. main.rs calls `init` before anything else.
 
 use std::io;
 use std::io::IsTerminal;
@@ -11,31 +11,31 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is logged, and how.
+/// Which log lines are written, and in which form.
 #[derive(Args)]
 pub struct Config {
-    /// What is logged: a level, or pairs of `target=level`. Example: info,tower_http=debug
+    /// Which log lines are written: a level, or pairs of target and level. Example: info,tower_http=debug
     #[arg(long, env, default_value = "info", global = true)]
     rust_log: Targets,
 
-    /// How a log line is written. Example: json
+    /// The form of a log line. Example: json
     #[arg(long, env, default_value = "text", global = true)]
     log_format: Format,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// Lines for people, coloured on a terminal.
+    /// Text for people, with colours on a terminal.
     Text,
-    /// One JSON object for each line.
+    /// One JSON object in each line.
     Json,
 }
 
-/// Sends every log line of this process to stderr. What a role prints goes to stdout.
+/// Writes all log lines of this process to stderr, because stdout is for the output of a role.
 pub fn init(config: &Config) {
     let lines = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
-        // If stderr is closed, a report about that on stderr would end the program.
+        // If stderr is closed, reporting this on stderr would end the program.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     let lines = match config.log_format {

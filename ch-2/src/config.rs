@@ -1,5 +1,5 @@
-//! The configuration, a struct for each role. A value comes from the command line, or else from the environment, or else
-//! from a file, or else it is the default. main.rs calls `parse` before anything else.
+//! The configuration, one struct for each role. A value is looked for on the command line, then in the environment,
+//! then in a file. If it is nowhere, the default is used. main.rs calls `parse` before anything else.
 
 mod file;
 mod read;
@@ -18,7 +18,7 @@ use crate::resume::Resume;
 
 #[derive(Args)]
 pub struct Serve {
-    /// Address to serve HTTP on. Example: 127.0.0.1:7000
+    /// Address on which the program serves HTTP. Example: 127.0.0.1:7000
     #[arg(long, env, default_value = "0.0.0.0:7000")]
     pub http_addr: SocketAddr,
 }
@@ -32,21 +32,21 @@ pub struct Watch {
     #[arg(long)]
     pub limit: Option<usize>,
 
-    /// Continue where an earlier run stopped: what it printed at its end, or an `id:` of the stream.
+    /// Continue where an earlier run stopped. The value is what that run printed at its end, or an `id:` of the stream.
     #[arg(long)]
     pub resume: Option<Resume>,
 }
 
 #[derive(Args)]
 pub struct Healthcheck {
-    /// Address of the server to ask; 0.0.0.0 stands for this machine. Example: 127.0.0.1:7000
+    /// Address of the server whose `/status` is asked. For 0.0.0.0 or [::], the loopback address is asked. Example: 127.0.0.1:7000
     #[arg(long, env, default_value = "0.0.0.0:7000")]
     pub http_addr: SocketAddr,
 }
 
 #[derive(Args)]
 pub struct Stream {
-    /// Stream of recent changes to read. Example: https://stream.wikimedia.org/v2/stream/recentchange
+    /// URL of the RecentChange stream. Example: https://stream.wikimedia.org/v2/stream/recentchange
     #[arg(
         long,
         env,
@@ -55,7 +55,7 @@ pub struct Stream {
     )]
     pub wikipedia_stream_url: Url,
 
-    /// Name, version and contact of this client, without which Wikimedia refuses it. Example: my-course/1.0 (me@example.org)
+    /// Name, version and contact of this client; Wikimedia refuses a client that does not give them. Example: my-course/1.0 (me@example.org)
     #[arg(
         long,
         env,

@@ -1,4 +1,4 @@
-//! A number that only grows. The part that counts and the part that shows the total share it.
+//! A counter: a number that only grows. The code that counts and the code that shows the number share it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
-/// Clones count together.
+/// Clones share the same number.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -15,7 +15,7 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Adds one, and returns the total before that.
+    /// Adds one, and returns the number before that.
     pub fn add(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! Watches the RecentChange stream of Wikimedia, and serves its own status.
+//! Prints the RecentChange stream of Wikimedia, or serves its own status.
 //!
-//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
+//! The program has one subcommand for each role. This file names the roles and connects their parts.
 
 mod config;
 mod counter;
@@ -36,9 +36,9 @@ struct Cli {
 enum Role {
     /// Serve HTTP (the default role).
     Serve(config::Serve),
-    /// Write the RecentChange stream to stdout, one line for each event.
+    /// Write the events of the RecentChange stream to stdout, one in each line.
     Watch(config::Watch),
-    /// Ask a running instance whether it is alive.
+    /// Ask a running server whether it is alive.
     Healthcheck(config::Healthcheck),
 }
 

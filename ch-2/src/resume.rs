@@ -1,4 +1,4 @@
-//! Where to continue in the stream after a lost connection or a restart, so that no event is lost or read twice.
+//! The place up to which the stream has been read. A reconnect or a restart continues after it, and loses no event.
 
 #[cfg(test)]
 mod tests;
@@ -13,24 +13,24 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-/// A process remembers the ids of this many events. The real stream brings so many in some minutes.
+/// A process remembers the ids of this many events. In the real stream, they are those of some minutes.
 const WINDOW: usize = 10_000;
 
-/// A `Resume` contains at most this many ids. Already three events in the same millisecond are rare.
+/// The most ids in a `Resume`. It is far more than needed: even three events in the same millisecond are rare.
 const SEEN_LIMIT: usize = 200;
 
-/// A longer `id:` is ignored. In bytes; those of the real stream have about 150.
+/// The longest `id:` that is accepted, in bytes. Those of the real stream have about 150.
 const EVENT_ID_LIMIT: usize = 4 * 1024;
 
-/// A place in the stream, cheap to clone. The stream continues with the first event that is not older than the timestamp
-/// in `last_event_id`. So it repeats the last event, and maybe others of the same millisecond: `seen` contains the ids of
-/// those that have been read.
+/// A place in the stream; it is cheap to clone. The stream continues with the first event that is not older than the
+/// timestamp in `last_event_id`. So it repeats the last event, and maybe others of the same millisecond. `seen`
+/// contains the ids of those that have been read already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resume {
     /// The newest `id:`, a JSON array of topics and timestamps. It is sent as `Last-Event-ID`.
     pub last_event_id: Option<Arc<str>>,
-    /// The `meta.id` of that event and of those that were read after it: others of its millisecond, and older ones that
-    /// came late.
+    /// The `meta.id` of the event with this id, and of each event read after it: others of the same millisecond, and
+    /// older ones that came late.
     seen: Vec<Arc<str>>,
 }
 
@@ -61,8 +61,8 @@ impl FromStr for Resume {
     }
 }
 
-/// Whether an `id:` is of the form that the real stream uses: a JSON array that can stand in a header, and in quotes on a
-/// command line. The server would refuse any other at every reconnect.
+/// Whether an `id:` looks like those of the stream: a JSON array that may stand in a header, and in single quotes on a
+/// command line. The server could refuse any other one at every reconnect.
 fn usable(event_id: &str) -> bool {
     let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'\'';
     event_id.len() <= EVENT_ID_LIMIT
@@ -77,10 +77,10 @@ fn timestamp(event_id: &str) -> Option<u64> {
     digits.filter_map(|digits| digits?.parse().ok()).max()
 }
 
-/// The place of a reader that is reading: a `Resume`, and the ids of the last events, in their order.
+/// The place while the stream is being read: a `Resume`, and also the ids of the last events.
 pub struct Place {
     resume: Resume,
-    /// The timestamp in its `last_event_id`.
+    /// The timestamp in the `last_event_id` of `resume`.
     newest: Option<u64>,
     ids: HashSet<Arc<str>>,
     order: VecDeque<Arc<str>>,
@@ -104,7 +104,7 @@ impl Place {
         &self.resume
     }
 
-    /// Moves past an event. Returns `false` if an event with its `meta.id` has been read before.
+    /// Moves the place to the end of an event. Returns `false` if an event with this `meta.id` has been read before.
     pub fn advance(&mut self, event_id: &str, id: Option<&str>) -> bool {
         let id: Option<Arc<str>> = id.map(Into::into);
         if id.clone().is_some_and(|id| !self.remember(id)) {

@@ -26,11 +26,10 @@ use tower::ServiceExt;
 use tracing::debug;
 use tracing::error;
 
-/// The time that a client has for the head of a request, from the beginning of the connection or the end of the request
-/// before.
+/// The longest wait for the head of a request. It begins when the connection is opened, and after each request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// If a client reads nothing of its answer for so long, its connection is closed.
+/// If a client reads nothing of its answer for this long, its connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest head of a request, in bytes.
@@ -98,7 +97,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// The limit of connections is lower if the process may not open so many files.
+/// The limit of connections; it is lower if the process may not open so many files.
 fn limit() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let limit = files.saturating_sub(OTHER_FILES).clamp(1, CONNECTION_LIMIT);

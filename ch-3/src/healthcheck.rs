@@ -1,4 +1,4 @@
-//! The role `healthcheck` asks a running instance for its `/status`. It is the HEALTHCHECK of an image that has no shell.
+//! The role `healthcheck` asks a running server for its `/status`. It is the HEALTHCHECK of an image that has no shell.
 //! It uses plain TCP, because an HTTP client with TLS does not even start without CA certificates.
 
 use std::io::Read;
@@ -17,11 +17,11 @@ use anyhow::ensure;
 
 use crate::config;
 
-/// The time for everything, from connecting to the first line of the answer.
+/// The longest time from connecting to the end of the answer's first line.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// # Errors
-/// There is no answer, or it is not 200.
+/// No server answers, or the status is not 200.
 pub fn run(config: &config::Healthcheck) -> Result<()> {
     let address = reachable(config.http_addr);
     let status =
@@ -86,7 +86,7 @@ mod tests {
         assert!(check_against("SSH-2.0-OpenSSH_9.2\r\n").is_err());
     }
 
-    /// The 64 bytes that are read would take more than a second in all, though each of them comes in time.
+    /// Each byte comes soon, but all 64 bytes together would take more than a second.
     #[test]
     fn answer_that_drips_is_given_up_at_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

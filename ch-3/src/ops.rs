@@ -1,4 +1,4 @@
-//! What operators ask. Every role that serves HTTP answers these routes.
+//! The routes for operators. Every role that serves HTTP has them.
 
 use std::sync::Arc;
 
@@ -15,17 +15,18 @@ use crate::error::Error;
 use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
-/// What the answers depend on.
+/// What `/ready` depends on.
 #[derive(Clone)]
 pub struct Ops {
     pub shutdown: CancellationToken,
-    /// Probes ask all the time, and must not flood the log while something is away.
+    /// Probes ask all the time, so the lines that say why the role is not ready are limited.
     pub log_limit: Arc<LogLimit>,
     pub store: StatsStore,
 }
 
-/// `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves. `GET /ready` answers 200
-/// `{"ready":true}`, or 503 with the reason while something that is needed is away and once shutdown has begun.
+/// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
+/// `{"ready":true}`. It answers 503 with the reason while something that the role needs does not answer, and after a
+/// shutdown has begun.
 pub fn routes(ops: Ops) -> Router {
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }

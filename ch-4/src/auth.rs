@@ -35,7 +35,7 @@ const TOKEN_LIFETIME: u64 = 3600;
 /// `JWT_SECRET` in `.env.example`. Everybody who reads the repository can sign with it.
 pub const EXAMPLE_SECRET: &str = "made-up-secret-of-the-example-file-change-it";
 
-/// Clones share keys, users and limits.
+/// Clones share the store, the keys and the thread that checks passwords.
 #[derive(Clone)]
 pub struct Auth {
     store: StatsStore,
@@ -47,7 +47,7 @@ struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
-    /// It is checked for users that do not exist, so that the answer takes as long as for others.
+    /// The password of a user who does not exist is compared with this, so that the answer takes as long as for others.
     dummy_hash: String,
 }
 

@@ -1,5 +1,5 @@
-//! The configuration, a struct for each role. A value comes from the command line, or else from the environment, or else
-//! from a file, or else it is the default. main.rs calls `parse` before anything else.
+//! The configuration, one struct for each role. A value is looked for on the command line, then in the environment,
+//! then in a file. If it is nowhere, the default is used. main.rs calls `parse` before anything else.
 
 mod file;
 mod read;
@@ -19,7 +19,7 @@ use crate::resume::Resume;
 
 #[derive(Args)]
 pub struct Serve {
-    /// Address to serve HTTP on. Example: 127.0.0.1:7000
+    /// Address on which the program serves HTTP. Example: 127.0.0.1:7000
     #[arg(long, env, default_value = "0.0.0.0:7000")]
     pub http_addr: SocketAddr,
 
@@ -42,21 +42,21 @@ pub struct Watch {
     #[arg(long)]
     pub limit: Option<usize>,
 
-    /// Continue where an earlier run stopped: what it printed at its end, or an `id:` of the stream.
+    /// Continue where an earlier run stopped. The value is what that run printed at its end, or an `id:` of the stream.
     #[arg(long)]
     pub resume: Option<Resume>,
 }
 
 #[derive(Args)]
 pub struct Healthcheck {
-    /// Address of the server to ask; 0.0.0.0 stands for this machine. Example: 127.0.0.1:7000
+    /// Address of the server whose `/status` is asked. For 0.0.0.0 or [::], the loopback address is asked. Example: 127.0.0.1:7000
     #[arg(long, env, default_value = "0.0.0.0:7000")]
     pub http_addr: SocketAddr,
 }
 
 #[derive(Args)]
 pub struct Stream {
-    /// Stream of recent changes to read. Example: https://stream.wikimedia.org/v2/stream/recentchange
+    /// URL of the RecentChange stream. Example: https://stream.wikimedia.org/v2/stream/recentchange
     #[arg(
         long,
         env,
@@ -65,7 +65,7 @@ pub struct Stream {
     )]
     pub wikipedia_stream_url: Url,
 
-    /// Name, version and contact of this client, without which Wikimedia refuses it. Example: my-course/1.0 (me@example.org)
+    /// Name, version and contact of this client; Wikimedia refuses a client that does not give them. Example: my-course/1.0 (me@example.org)
     #[arg(
         long,
         env,
@@ -85,11 +85,11 @@ pub struct Store {
     #[arg(long, env, default_value = "127.0.0.1:9042", value_delimiter = ',', value_parser = values::node)]
     pub cassandra_nodes: Vec<String>,
 
-    /// Cassandra keyspace, which is created if it does not exist. Example: analytics
+    /// Cassandra keyspace; it is created if it does not exist. Example: analytics
     #[arg(long, env, default_value = "analytics", value_parser = values::keyspace)]
     pub cassandra_keyspace: String,
 
-    /// Number of copies that a new keyspace keeps of each row. Example: 3
+    /// Number of copies of each row in a new keyspace. Example: 3
     #[arg(long, env, default_value = "1", value_parser = clap::value_parser!(u8).range(1..))]
     pub cassandra_replication: u8,
 }
@@ -103,7 +103,7 @@ pub enum Storage {
 
 #[derive(Args)]
 pub struct Auth {
-    /// Key that signs tokens, at least 32 bytes long. Example: $(openssl rand -hex 32)
+    /// Secret key that signs the tokens, at least 32 bytes long. Example: $(openssl rand -hex 32)
     #[arg(long, env, hide_env_values = true, value_parser = values::secret)]
     pub jwt_secret: String,
 
@@ -111,7 +111,7 @@ pub struct Auth {
     #[arg(long, env, value_parser = values::not_empty)]
     pub admin_username: String,
 
-    /// Argon2id hash of the first user's password, in single quotes in a file because of its `$`. Example: '$argon2id$v=19$m=19456,t=2,p=1$…'
+    /// Argon2id hash of the first user's password; in .env it must be in single quotes, because of the `$`. Example: '$argon2id$v=19$m=19456,t=2,p=1$…'
     #[arg(long, env, hide_env_values = true, value_parser = values::password_hash)]
     pub admin_password_hash: String,
 }

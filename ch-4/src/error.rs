@@ -1,4 +1,4 @@
-//! What a handler refuses with, and how it leaves: as `{"error": "…"}` with the right status.
+//! The error with which a handler refuses a request, and its answer: `{"error": "…"}` with the right status.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use axum::response::Response;
 use serde_json::json;
 use tracing::error;
 
-/// Clients see the text of an error. What an `Internal` holds goes to the log alone.
+/// The client gets the text of the error. The cause in `Internal` is only logged, never sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
     BadRequest(&'static str),
     #[error("{0}")]
     Unauthorized(&'static str),
-    /// With the time after which the client may try again.
+    /// The time after which the client may try again.
     #[error("too many requests, try again later")]
     TooManyRequests(Duration),
     #[error("{0}")]

@@ -11,7 +11,7 @@ use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::clock::DefaultClock;
 
-/// The number of logins that are allowed at once. After that one more is allowed each second.
+/// A client may try so many logins in a row, and after that one in each second.
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
 /// If there are this many buckets, the full ones are removed, so that an attacker cannot fill the memory.
@@ -39,7 +39,7 @@ impl LoginLimit {
     }
 }
 
-/// A client with one IPv6 address usually has all 2^64 addresses of its network, so the network counts.
+/// All IPv6 addresses of one network (/64) share a bucket, because a client usually has all of them.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),

@@ -1,6 +1,6 @@
-//! Counts the RecentChange stream of Wikimedia, and shows the statistics behind a login.
+//! Counts the events of Wikimedia's RecentChange stream, and shows the statistics to users who have logged in.
 //!
-//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
+//! The program has one subcommand for each role. This file names the roles and connects their parts.
 
 mod api;
 mod auth;
@@ -55,11 +55,11 @@ struct Cli {
 enum Role {
     /// Serve HTTP (the default role).
     Serve(config::Serve),
-    /// Write the RecentChange stream to stdout, one line for each event.
+    /// Write the events of the RecentChange stream to stdout, one in each line.
     Watch(config::Watch),
-    /// Ask a running instance whether it is alive.
+    /// Ask a running server whether it is alive.
     Healthcheck(config::Healthcheck),
-    /// Read a password from stdin, and print its hash for ADMIN_PASSWORD_HASH.
+    /// Read a password from stdin and print its hash, the value for ADMIN_PASSWORD_HASH.
     HashPassword,
 }
 
@@ -94,8 +94,8 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 
-/// Serves HTTP until shutdown beside `role`. The role has a task of its own, so that many events at once do not delay the
-/// accepting of connections.
+/// Serves HTTP until the shutdown, while `role` runs. The role is in a separate task, so that many events do not delay
+/// new connections.
 async fn serve_beside(
     role: impl Future<Output = Result<()>> + Send + 'static,
     address: SocketAddr,

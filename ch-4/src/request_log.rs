@@ -8,10 +8,10 @@ use tracing::Span;
 use tracing::info;
 use tracing::info_span;
 
-/// A longer `X-Request-ID` is replaced. In bytes.
+/// The longest `X-Request-ID` that is accepted, in bytes.
 const ID_LIMIT: usize = 128;
 
-/// Removes an id that would fill the log or cannot be read there, so that the request gets one of ours.
+/// Removes an id that is too long for the log, or not readable there. The next layer then makes a new one.
 pub async fn drop_odd_id(mut request: Request) -> Request {
     let id = request.headers().get("x-request-id");
     let id = id.map(|id| id.to_str().unwrap_or_default());
@@ -21,7 +21,7 @@ pub async fn drop_odd_id(mut request: Request) -> Request {
     request
 }
 
-/// Each log line of a request contains its id, method and path. Probes have no span, and are not logged.
+/// Puts the id, the method and the path into every log line of a request. A probe gets no span, so it is not logged.
 pub fn span(request: &Request) -> Span {
     let path = request.uri().path();
     if matches!(path, "/status" | "/ready") {

@@ -1,4 +1,4 @@
-//! Tries again what fails and may pass. The stores are opened with it, and the consumer loads and writes with it.
+//! Repeats an attempt that may succeed later. The stores are opened with it, and the consumer loads and writes with it.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The first wait before another attempt; it doubles up to the second.
+/// The first wait before another attempt. It doubles each time, up to `LONGEST_WAIT`.
 pub const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a start waits for a service. Cassandra takes a minute to start itself on a small machine.
+/// How long the program waits for a service at its start. On a small machine, Cassandra needs a minute to start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long one attempt of a start may take.
+/// How long one attempt to open a service may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Opens a service that may not be there yet.
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// Tries until it succeeds. After the shutdown has begun, one more failure ends the trying, with `None`.
+/// Tries until an attempt succeeds. If one fails after the shutdown has begun, this returns `None`.
 pub async fn until_shutdown<T, F>(
     shutdown: &CancellationToken,
     attempt: impl Fn() -> F,

@@ -1,4 +1,4 @@
-//! The role `watch` writes the stream to stdout, one line for each event.
+//! The role `watch` writes the events of the stream to stdout, one in each line.
 
 use std::io;
 use std::io::ErrorKind;
@@ -18,11 +18,11 @@ use crate::resume::Resume;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
 
-/// At most this many events are written at once, fewer if fewer have arrived.
+/// The most events that are written together.
 const SLICE: usize = 500;
 
-/// Writes events until the limit is reached, the shutdown begins or nobody reads stdout any more. Then it shows on stderr
-/// how to continue.
+/// Writes events until the limit is reached or the shutdown begins, and then says on stderr how to continue. It also
+/// ends when nobody reads stdout any more.
 pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<()> {
     let counters = Counters::default();
     let mut resume = config.resume.unwrap_or_default();
@@ -30,7 +30,7 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
         .take_until(shutdown.cancelled())
         .take(config.limit.unwrap_or(usize::MAX));
     let mut slices = pin!(events.ready_chunks(SLICE));
-    // Tokio writes stdout on a thread of its own, so the shutdown need not wait for a slow reader.
+    // Tokio writes to stdout in a separate thread, so a slow reader cannot delay the shutdown.
     let mut stdout = tokio::io::stdout();
     while let Some(slice) = slices.next().await {
         let lines: String = slice.iter().map(|(event, _)| line(event)).collect();
@@ -50,7 +50,7 @@ async fn write(stdout: &mut Stdout, lines: &str) -> io::Result<()> {
     stdout.flush().await
 }
 
-/// If stderr is closed, nothing can be done about it.
+/// Errors are ignored, because nothing can be done about a closed stderr.
 fn report(counters: &Counters, resume: &Resume) {
     let _ = writeln!(io::stderr(), "{counters}");
     if resume.last_event_id.is_some() {
@@ -58,7 +58,7 @@ fn report(counters: &Counters, resume: &Resume) {
     }
 }
 
-/// Time, domain, user, `bot` or `human`, and title, separated by tabs. A `-` stands for what the event does not have.
+/// A line: time, domain, user, `bot` or `human`, title, separated by tabs. A field that the event does not have is `-`.
 fn line(event: &Event) -> String {
     let kind = if event.bot { "bot" } else { "human" };
     let [time, domain, user, title] = [&event.time, &event.domain, &event.user, &event.title]

@@ -1,4 +1,4 @@
-//! Keeps what happens again and again from flooding the log: so many lines in a while, the others are counted.
+//! Limits what is logged again and again: a few lines in ten seconds are written, and the others are only counted.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl<const LINES: u32> LogLimit<LINES> {
-    /// Whether a line may be written now; if so, how many have been withheld since the last one.
+    /// Whether a line may be written now. If it may, this returns how many lines have been left out since the last one.
     pub fn allows(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.began.is_none_or(|began| began.elapsed() >= WHILE) {

@@ -1,7 +1,7 @@
-//! Brings the RecentChange stream of Wikimedia to a topic, counts it from there, and shows the statistics behind a
-//! login.
+//! Writes the events of Wikimedia's RecentChange stream to a topic, counts the events in the topic, and shows the
+//! statistics to users who have logged in.
 //!
-//! It is one program, whose roles are subcommands. This file names them, and puts their parts together.
+//! The program has one subcommand for each role. This file names the roles and connects their parts.
 
 mod api;
 mod auth;
@@ -59,15 +59,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Write the RecentChange stream to a topic.
+    /// Write the events of the RecentChange stream to a topic.
     Producer(config::Producer),
     /// Count the events of the topic, and serve the statistics over HTTP.
     Consumer(config::Consumer),
-    /// Write the RecentChange stream to stdout, one line for each event.
+    /// Write the events of the RecentChange stream to stdout, one in each line.
     Watch(config::Watch),
-    /// Ask a running instance whether it is alive.
+    /// Ask a running server whether it is alive.
     Healthcheck(config::Healthcheck),
-    /// Read a password from stdin, and print its hash for ADMIN_PASSWORD_HASH.
+    /// Read a password from stdin and print its hash, the value for ADMIN_PASSWORD_HASH.
     HashPassword,
 }
 
@@ -130,8 +130,8 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 
-/// Serves HTTP until shutdown beside `role`. The role has a task of its own, so that many events at once do not delay the
-/// accepting of connections.
+/// Serves HTTP until the shutdown, while `role` runs. The role is in a separate task, so that many events do not delay
+/// new connections.
 async fn serve_beside(
     role: impl Future<Output = Result<()>> + Send + 'static,
     address: SocketAddr,

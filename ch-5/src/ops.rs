@@ -1,4 +1,4 @@
-//! What operators ask. Every role that serves HTTP answers these routes.
+//! The routes for operators. Every role that serves HTTP has them.
 
 use std::sync::Arc;
 
@@ -16,18 +16,19 @@ use crate::error::Error;
 use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
-/// What the answers depend on.
+/// What `/ready` depends on.
 #[derive(Clone)]
 pub struct Ops {
     pub shutdown: CancellationToken,
-    /// Probes ask all the time, and must not flood the log while something is away.
+    /// Probes ask all the time, so the lines that say why the role is not ready are limited.
     pub log_limit: Arc<LogLimit>,
     pub store: Option<StatsStore>,
     pub broker: Broker,
 }
 
-/// `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves. `GET /ready` answers 200
-/// `{"ready":true}`, or 503 with the reason while something that is needed is away and once shutdown has begun.
+/// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
+/// `{"ready":true}`. It answers 503 with the reason while something that the role needs does not answer, and after a
+/// shutdown has begun.
 pub fn routes(ops: Ops) -> Router {
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
@@ -116,7 +117,7 @@ mod tests {
         ready.shutdown.cancel();
         assert_eq!(reason(&ready).await, "shutting down");
         cluster.broker_down(1).unwrap();
-        // Another client, for what the first one was told holds for a moment.
+        // A new client, because the first one keeps its last answer for a moment.
         let away = ops(StatsStore::Memory(Arc::default()), &servers);
         assert_eq!(reason(&away).await, "the broker does not answer");
     }

@@ -40,11 +40,11 @@ use crate::wikimedia::response::cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The real stream has dozens of events a second, so a connection without a byte for this long is dead. How long a
-/// connection lasts is not limited.
+/// A connection on which no byte arrives for this long is assumed to be dead, because the real stream has dozens of
+/// events a second. The connection itself may last for any time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The first wait before a reconnect. It doubles with each attempt that brought no event.
+/// The first wait before a reconnect. It doubles after each attempt that brings no event.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -109,7 +109,7 @@ impl Reader {
         }
     }
 
-    /// The event of a frame, unless there is none or it has been read before.
+    /// The event of a frame, or `None` if the frame has no event or one that has been read before.
     fn read(&mut self, frame: &Frame) -> Option<Event> {
         if frame.event == "error" {
             self.counters.error_events.count(&format!("error event: {:?}", excerpt(&frame.data)));
@@ -145,7 +145,7 @@ impl Reader {
         sleep(wait).await;
     }
 
-    /// Opens a connection, or waits as long as the refusal asks for.
+    /// Opens a connection. If the server refuses it, this waits as long as the server asks.
     async fn connect(&mut self) {
         let mut request =
             self.client.get(self.url.clone()).header(header::ACCEPT, "text/event-stream");
@@ -179,14 +179,14 @@ impl Reader {
                 "the stream refuses this client (403): set USER_AGENT to a name, a version and a contact"
             );
         } else {
-            // Not sooner than without the header: with a `Retry-After` of 0 it would ask again and again at once.
+            // The wait is never shorter than our own: with `Retry-After: 0` the client would ask without a pause.
             wait = response::retry_after(response).map_or(wait, |asked| asked.max(wait));
             warn!(?wait, %status, "no event stream from {}", self.url);
         }
         wait
     }
 
-    /// The wait doubles with every attempt. It is random within limits, so that many clients do not come back at once.
+    /// The next wait. It doubles with every attempt. A part is random, so that many clients do not come back at once.
     fn back_off(&mut self) -> Duration {
         let doubled = SHORTEST_WAIT.saturating_mul(1 << self.barren_attempts.min(16));
         self.barren_attempts += 1;
@@ -194,7 +194,7 @@ impl Reader {
     }
 }
 
-/// The beginning, which is enough to see what it is.
+/// The beginning of the data, which is enough to see what it is.
 fn excerpt(data: &str) -> &str {
     &data[..data.floor_char_boundary(200)]
 }

@@ -1,4 +1,4 @@
-//! What a value must look like. config.rs names a parser for each field that needs more than its type says.
+//! The parsers of values. config.rs names one for each field whose type alone does not say which values are allowed.
 
 use anyhow::Context;
 use anyhow::Result;

@@ -1,4 +1,4 @@
-//! Reads a configuration from the command line and the environment. What is wrong with it is told in one line.
+//! Reads a configuration from the command line and the environment. A mistake in it is explained in one line.
 
 use std::env;
 use std::error::Error as _;
@@ -17,8 +17,8 @@ use crate::config::file;
 const ABOUT_FILE: &str = "Each variable that `env:` shows can also stand in a file: .env in the working directory, or \
 the file that the variable CONFIG_FILE names.";
 
-/// Reads the configuration, or ends the process with one line that says what to mend. `default_role` is the role that
-/// is played where the command line names none.
+/// Reads the configuration. If it is wrong, this ends the process with one line that says what to correct.
+/// `default_role` is the role that runs if the command line names none.
 pub fn parse<C: Parser>(default_role: Option<&str>) -> C {
     let arguments = env::args_os().collect();
     file::load()
@@ -34,7 +34,7 @@ pub fn parse_from<C: Parser>(
     let mut command = C::command().flatten_help(true).after_help(ABOUT_FILE);
     let variables = all_arguments(&command).filter_map(|argument| argument.get_env()?.to_str());
     for name in variables {
-        // clap does not say which variable it is.
+        // clap would not say which variable is not UTF-8.
         if matches!(env::var(name), Err(env::VarError::NotUnicode(_))) {
             return Err(one_line(format!("{name}: not valid UTF-8")));
         }
@@ -56,13 +56,13 @@ fn one_line(message: String) -> Error {
     Error::raw(ErrorKind::ValueValidation, message + "\n")
 }
 
-/// One line about a variable: its name, what is wrong, an example. `None` where clap's own text is better. The value
-/// of a secret is not shown.
+/// Describes a wrong variable in one line: its name, what is wrong, and an example. The value of a secret is not shown.
+/// `None` means that clap's own message is better.
 fn explain(command: &Command, arguments: &[OsString], error: &Error) -> Option<String> {
     // Of the form `--http-addr <HTTP_ADDR>`.
     let named = error.get(ContextKind::InvalidArg)?.to_string();
     let variable = named.split(['<', '>']).nth(1)?;
-    // Roles may share a variable, and differ in its example.
+    // Several roles may have the same variable, each with another example.
     let role = arguments.iter().find_map(|name| command.find_subcommand(name));
     let argument = all_arguments(role.unwrap_or(command))
         .chain(command.get_arguments())

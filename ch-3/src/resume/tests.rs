@@ -1,4 +1,4 @@
-//! Places in a stream whose events come late and twice.
+//! Tests with a stream whose events come late, or twice.
 
 use super::*;
 
@@ -8,8 +8,8 @@ fn at(milliseconds: u64) -> String {
     )
 }
 
-/// What is new of what the stream repeats after a reconnect: it begins with the first event that is not older than the
-/// timestamp.
+/// What the stream sends after a reconnect, without the doubles. It begins with the first event that is not older than
+/// the timestamp.
 fn unread<'a>(stream: &[(u64, &'a str)], resume: &Resume) -> Vec<&'a str> {
     let from = resume.timestamp().unwrap();
     let first = stream.iter().position(|(time, _)| *time >= from).unwrap();

@@ -14,7 +14,7 @@ use crate::wikimedia::counters::Counters;
 /// The longest line, and the longest event, in bytes. The longest event measured had 5,582.
 const EVENT_LIMIT: usize = 1024 * 1024;
 
-/// With every line the parser copies the rest of the piece, so pieces are short. In bytes.
+/// About the longest piece, in bytes. The parser copies the rest of a piece after each line, so long pieces are slow.
 const PIECE: usize = 8 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
@@ -25,13 +25,13 @@ pub struct Guard {
     limit: usize,
     /// The event that is not complete yet.
     event: Vec<u8>,
-    /// Where its last line begins, which is not complete either.
+    /// Where its unfinished line begins.
     line: usize,
     first_line: bool,
     first_chunk: bool,
-    /// The event is longer than the limit, and skipped to its end.
+    /// The event is too long, so its lines are skipped until it ends.
     skipping: bool,
-    /// The last chunk ended in CR. An LF that follows belongs to the same line end.
+    /// The last chunk ended in CR. The next one may begin with the LF that belongs to it.
     after_cr: bool,
 }
 
@@ -53,8 +53,8 @@ impl Guard {
     pub fn push(&mut self, mut chunk: &[u8]) -> Vec<String> {
         let mut pieces = Vec::new();
         if mem::take(&mut self.first_chunk) {
-            // The parser panics if its first piece begins with a mark. One mark is removed below, but a second one may
-            // follow it. After this comment no mark is first.
+            // The parser panics if its first piece begins with a byte order mark. One mark is removed below, but a
+            // second one may follow it. So the first piece is a comment.
             pieces.push(":\n".to_owned());
         }
         if self.after_cr && !chunk.is_empty() {
@@ -81,7 +81,7 @@ impl Guard {
             self.skipping = true;
         }
         if self.skipping {
-            // A byte stands for the whole line: only an empty line ends the event.
+            // Of a skipped line, it only matters whether it is empty, because an empty line ends the event.
             let not_empty = self.event.len() > self.line;
             self.event.clear();
             self.event.extend_from_slice(if not_empty { b"x" } else { b"" });
@@ -120,7 +120,7 @@ impl Guard {
     }
 }
 
-/// Cuts a large event between its lines.
+/// Adds the event to `pieces`. A large event is cut into several pieces, between its lines.
 fn split(event: &str, pieces: &mut Vec<String>) {
     if event.len() <= PIECE {
         pieces.push(event.to_owned());

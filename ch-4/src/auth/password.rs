@@ -25,7 +25,7 @@ const WAITING_LOGINS: usize = 32;
 /// When a client whose login was refused may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Clones share the thread, which ends with the last of them.
+/// Clones share the thread, which ends when the last of them is dropped.
 #[derive(Clone)]
 pub struct Passwords(mpsc::Sender<Check>);
 

@@ -1,13 +1,13 @@
-//! The file with variables: `.env` in the working directory, or what CONFIG_FILE names. Only the latter must exist.
+//! Reads the file with the variables: the one that CONFIG_FILE names, or else `.env`, which may be missing.
 
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
 
-/// Puts the variables of the file into the environment, unless they are set there.
+/// Adds the variables of the file to the environment. A variable that is there already keeps its value.
 ///
 /// # Errors
-/// One line about a file that cannot be read, or is malformed.
+/// One line that says why the file cannot be read, or what is wrong in it.
 pub fn load() -> Result<(), String> {
     let named = env::var_os("CONFIG_FILE").filter(|name| !name.is_empty());
     let path = named.clone().unwrap_or_else(|| ".env".into());
@@ -21,7 +21,7 @@ pub fn load() -> Result<(), String> {
             ));
         }
     };
-    // The environment cannot hold a NUL: setting such a variable would panic.
+    // Setting a variable that contains a NUL byte would panic.
     if text.contains('\0') {
         return Err(format!("{shown}: contains a NUL"));
     }

@@ -1,10 +1,10 @@
-//! What the reader of the stream counts. Who reads the stream shows the totals at the end.
+//! Counts what the reader of the stream has read and skipped. `watch` prints the counters at its end.
 
 use std::fmt;
 
 use crate::counter::Counter;
 
-/// What has been read, and what was skipped. Clones count together.
+/// The numbers of what was read and what was skipped. Clones share the same counters.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     pub events: Counter,

@@ -1,4 +1,4 @@
-//! What a value must look like. config.rs names a parser for each field that needs more than its type says.
+//! The parsers of values. config.rs names one for each field whose type alone does not say which values are allowed.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -9,7 +9,7 @@ use argon2::password_hash::phc::PasswordHash;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-/// What checking a password may cost: memory in KiB, and passes over it.
+/// The most that checking a password may cost: memory in KiB, and the number of passes over it.
 const MEMORY_LIMIT: u32 = 256 * 1024;
 const PASSES_LIMIT: u32 = 16;
 
@@ -28,7 +28,7 @@ pub fn header_value(text: &str) -> Result<HeaderValue> {
     value.context("contains characters that a header must not contain")
 }
 
-/// RFC 7518, section 3.2: a key for HS256 has at least as many bits as the hash.
+/// RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash.
 pub fn secret(text: &str) -> Result<String> {
     let length = text.len();
     ensure!(length >= 32, "{length} bytes, at least 32 are needed");
@@ -40,7 +40,7 @@ pub fn not_empty(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// No error shows the text, which may be a password.
+/// The error does not show the text, because it may be a password.
 pub fn password_hash(text: &str) -> Result<String> {
     let Ok(hash) = PasswordHash::new(text) else {
         bail!("not a hash in PHC form ($argon2id$…); without single quotes $ is expanded");
@@ -65,7 +65,7 @@ pub fn node(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// The name becomes a part of statements, because Cassandra takes no parameter there.
+/// The keyspace becomes part of a statement, at a place where CQL allows no parameter. So its characters are limited.
 pub fn keyspace(text: &str) -> Result<String> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     ensure!(
@@ -81,7 +81,7 @@ pub fn keyspace(text: &str) -> Result<String> {
 #[derive(Clone, Default)]
 pub struct Properties(pub Vec<(String, String)>);
 
-/// No error shows the text, which may be a password.
+/// The error does not show the text, because it may be a password.
 pub fn properties(text: &str) -> Result<Properties> {
     let mut properties = Properties::default();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {

@@ -15,15 +15,15 @@ use serde_json::value::RawValue;
 
 use crate::event::Event;
 
-/// The longest text that is kept whole, in bytes. Titles and names of MediaWiki have at most 255. Without a limit a
+/// The longest text that is not cut, in bytes. Titles and names of MediaWiki have at most 255. Without a limit a
 /// hostile event could fill the memory, and be too long for a key of a store.
 const TEXT_LIMIT: usize = 512;
 
-/// What the `data:` of a frame is.
+/// The result of parsing the `data:` of a frame.
 #[derive(Debug, PartialEq)]
 pub enum Parsed {
     Event(Event),
-    /// Wikimedia sends it several times an hour to test the pipeline. It is not a change of a wiki.
+    /// An event that Wikimedia sends several times an hour to test its own systems. It is not a change to a wiki.
     Canary {
         id: Option<String>,
     },
@@ -58,7 +58,7 @@ fn text(value: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(value?.get()).ok().map(bounded)
 }
 
-/// Cuts a longer text. A hash of the whole text at its end tells it from others with the same beginning.
+/// Cuts a text that is too long. It adds a hash of the whole, so that two texts with the same beginning still differ.
 fn bounded(text: String) -> String {
     if text.len() <= TEXT_LIMIT {
         return text;
@@ -75,7 +75,7 @@ fn not_empty(value: Option<&RawValue>) -> Option<String> {
 }
 
 /// The raw values of the named fields of a JSON object. If a name occurs twice, the last one counts. `None` if `json`
-/// is not an object. With derived code a single field of another type would make the whole event invalid.
+/// is not an object. A derived `Deserialize` would refuse the whole event if one field had another type.
 fn fields<'a, const N: usize>(
     json: &'a str,
     names: [&str; N],
@@ -86,16 +86,16 @@ fn fields<'a, const N: usize>(
         deserializer.end().ok()?;
         Some(found)
     };
-    // JSON allows one half of a surrogate pair in a key, but a string of Rust cannot contain it. Keys read as bytes can.
-    // They could also contain control characters, which JSON forbids, so the whole text is checked first. Usual events
-    // do not get here: reading keys as text is faster.
+    // Reading keys as text is faster, and it works for nearly every event. But a key in JSON may contain half of a
+    // surrogate pair, which a Rust string cannot, so the keys are then read as bytes. That would also accept control
+    // characters, which JSON forbids. So the JSON is checked first.
     read(Keys::Text).or_else(|| {
         serde_json::from_str::<IgnoredAny>(json).ok()?;
         read(Keys::Bytes)
     })
 }
 
-/// What the keys of an object are read as.
+/// How the keys of an object are read.
 #[derive(Clone, Copy)]
 enum Keys {
     Text,
@@ -131,7 +131,7 @@ impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
     }
 }
 
-/// Reads a key as its position in the list of names.
+/// Reads a key and gives its position in the list of names, or `None` if it is not in the list.
 struct Name<'n>(&'n [&'n str], Keys);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {

@@ -1,4 +1,4 @@
-//! What the server answers: whether it is a stream, when to ask again, and the frames that it consists of.
+//! The answer of the server: whether it is a stream, when to ask again, and the frames in it.
 
 use std::pin::Pin;
 use std::pin::pin;
@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use crate::wikimedia::counters::Counters;
 use crate::wikimedia::guard::Guard;
 
-/// Frames go from task to task in slices of what has arrived, because waking a task for each frame costs more than it
-/// gains. This is the size of a slice, and the number of slices that may wait.
+/// One task passes frames to another in slices of at most `SLICE`, and at most `QUEUE` slices wait. Waking the other
+/// task for each frame would cost more time than it saves.
 const SLICE: usize = 64;
 const QUEUE: usize = 4;
 
@@ -39,7 +39,7 @@ pub fn is_event_stream(response: &Response) -> bool {
         && media_type.trim().eq_ignore_ascii_case("text/event-stream")
 }
 
-/// `Retry-After` gives seconds or a date. Anything else is treated as absent.
+/// `Retry-After` is a number of seconds or a date. Any other value is treated as if the header were missing.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     let wait = match text.parse() {
@@ -52,7 +52,7 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
     Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
-/// The frames of a connection. A task of its own reads them, so that reading and parsing can use two cores.
+/// The frames of a connection. A separate task reads them, so that two cores can share the work.
 pub fn frames(response: Response, counters: Counters) -> Frames {
     let mut guard = Guard::new(counters);
     let pieces = response.bytes_stream().flat_map(move |chunk| {
@@ -74,7 +74,7 @@ pub fn frames(response: Response, counters: Counters) -> Frames {
     Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context)).flat_map(stream::iter))
 }
 
-/// The error with its causes, which tell what really happened: a timeout, a reset, a broken chunk.
+/// The error with all its causes. Only the causes say what happened: a timeout, a reset, a broken chunk.
 pub fn cause(error: EventStreamError<reqwest::Error>) -> String {
     match error {
         EventStreamError::Transport(error) => format!("{:#}", anyhow!(error)),

@@ -1,4 +1,4 @@
-//! The client against a server in this process that does what the real one does on bad days.
+//! Tests the client against a server in the same process, which causes the faults that the real server has.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ use crate::counter::Counter;
 
 const CAPTURED: &str = include_str!("../../../fixtures/recentchange-real.sse");
 
-/// What the server answers, one after the other; it keeps the `Last-Event-ID`s that it was sent.
+/// The answers of the server, in their order. It keeps the `Last-Event-ID` of each request.
 #[derive(Clone, Default)]
 struct Script {
     answers: Arc<Mutex<Vec<Answer>>>,
@@ -44,7 +44,7 @@ fn frame(milliseconds: u64, id: &str) -> String {
     )
 }
 
-/// The ids of the first `count` events that a client makes of `answers`, its counters, and what it asked for.
+/// The ids of `count` events that a client reads from these `answers`, its counters, and the `Last-Event-ID`s it sent.
 async fn read(answers: Vec<Answer>, count: usize) -> (Vec<String>, Counters, Vec<Option<String>>) {
     let script = Script::default();
     *script.answers.lock().unwrap() = answers;
@@ -150,7 +150,7 @@ async fn retry_after_0_does_not_switch_the_back_off_off() {
     tokio::time::pause();
     let started = tokio::time::Instant::now();
     assert_eq!(read(answers, 1).await.0, ["a"]);
-    // Half of 0.2 s, doubled seven times, is the least that the eight waits add up to.
+    // The shortest possible waits are half of 0.2 s, of 0.4 s and so on. The first eight take 25.5 s together.
     assert!(started.elapsed() >= Duration::from_secs(25), "{:?}", started.elapsed());
 }
 

@@ -35,7 +35,7 @@ fn whole_event_is_read() {
     assert_eq!(event(whole()), expected);
 }
 
-/// One field after the other missing, null or of each other type: that field is absent, the others stay.
+/// Takes one field after the other, and makes it missing, null or of another type: only this field is then `None`.
 #[test]
 fn field_of_another_type_reads_as_absent() {
     let absent = |name: &str, expected: &mut Event| match name {
