@@ -1,4 +1,4 @@
-//! The broker, Kafka or Redpanda: the settings of librdkafka that all its clients share, and what goes to the log.
+//! The broker, Kafka or Redpanda: the settings that all clients of librdkafka share, and what they write to the log.
 
 pub mod ready;
 pub mod topics;
@@ -15,45 +15,38 @@ use tracing::warn;
 use crate::config;
 use crate::log_limit::LogLimit;
 
-/// Properties for a client: `tunable` ones, over them REDPANDA_PROPERTIES, and over these the `fixed` ones, which
-/// carry a promise.
+/// The properties of a client. REDPANDA_PROPERTIES may replace the `tunable` ones, but not the `fixed` ones, on which a
+/// promise of the program depends.
 pub fn settings(
     config: &config::Broker,
     tunable: &[(&str, &str)],
     fixed: &[(&str, &str)],
 ) -> ClientConfig {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let mut settings = ClientConfig::new();
     settings.set("client.id", env!("CARGO_PKG_NAME"));
     // librdkafka waits up to 10 s between two attempts to connect. That is long for a broker that is back.
     settings.set("reconnect.backoff.max.ms", "2000");
-    for (name, value) in tunable {
-        settings.set(*name, *value);
-    }
-    for (name, value) in &config.redpanda_properties.0 {
-        settings.set(name, value);
-    }
-    for (name, value) in fixed {
-        settings.set(*name, *value);
-    }
+    settings.extend(tunable.iter().map(owned));
+    settings.extend(config.redpanda_properties.0.iter().cloned());
+    settings.extend(fixed.iter().map(owned));
     settings.set("bootstrap.servers", config.redpanda_broker.join(","));
     settings.set_log_level(RDKafkaLogLevel::Info);
     settings
 }
 
-/// Writes what librdkafka says to the log. Most errors pass, and are repeated at every attempt to connect.
+/// Writes what librdkafka says to the log. Most errors are temporary, and come again at every attempt to connect.
 #[derive(Default)]
-pub struct Log {
-    limit: LogLimit,
-}
+pub struct Log(LogLimit);
 
 impl ClientContext for Log {
-    /// The errors among these lines are passed to `error` too.
+    /// Errors are also passed to `error`.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(facility, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(withheld) = self.limit.allows() {
+        if let Some(withheld) = self.0.allows() {
             let code = error.rdkafka_error_code();
             warn!(withheld, ?code, "broker: {reason}");
         }
@@ -62,7 +55,7 @@ impl ClientContext for Log {
 
 impl ConsumerContext for Log {}
 
-/// Why a client could not be made. The value of a property can be a password, so it is left out.
+/// Why a client could not be made. The value of a property is not shown, because it can be a password.
 pub fn unusable(error: KafkaError) -> anyhow::Error {
     let cause = match error {
         KafkaError::ClientConfig(_, description, name, _) => anyhow!("{name}: {description}"),
@@ -71,7 +64,7 @@ pub fn unusable(error: KafkaError) -> anyhow::Error {
     cause.context("cannot set up a Kafka client; is REDPANDA_PROPERTIES right?")
 }
 
-/// The text of such an error already holds its cause, which anyhow would print once more.
+/// The text of such an error contains its cause already, and anyhow would print it once more.
 pub fn plain(error: KafkaError) -> anyhow::Error {
     anyhow!("{error}")
 }

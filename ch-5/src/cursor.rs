@@ -1,6 +1,6 @@
-//! The producer's place in the stream, kept in a topic of its own: the newest message with the name of the events'
-//! topic as its key is the `Resume` to go on from. Compaction leaves little more than that one. Of a topic that was
-//! made with more partitions only the first is used.
+//! Writes and reads the cursor: the place in the stream up to which all events are acknowledged. It is in a topic of its
+//! own, of which only the first partition is used: the newest message whose key is the name of the events' topic.
+//! Compaction deletes most of the older ones.
 
 use std::time::Duration;
 
@@ -29,16 +29,16 @@ use crate::resume::Resume;
 
 const PARTITION: i32 = 0;
 
-/// How long the reading may take; beginning without the place would lose events.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the reading may take. Then the producer ends, because beginning without the cursor would lose events.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So many messages at the end are looked at first, and all others only where the key is not among them.
+/// This many messages at the end are read first, and all only if the key is not among them.
 const TAIL: i64 = 100;
 
-/// Writes `place`, and returns when it is acknowledged. Before the stream's first `id:` there is no place to go on from.
+/// Writes `place`, and returns when it is acknowledged. Without an `id:` of the stream there is no place to write.
 ///
 /// # Errors
 /// What librdkafka has given up.
@@ -61,28 +61,22 @@ pub async fn write(
     }
 }
 
-/// The place that the producer of `config.broker.wikipedia_topic` has written last; the default one where there is
-/// none.
+/// The cursor that was written last for `config.broker.wikipedia_topic`, or the default if there is none.
 ///
 /// # Errors
-/// The broker does not give it in time, or it can't be understood.
-pub async fn read(config: &config::Producer) -> Result<Resume> {
-    read_within(config, READ_TIMEOUT).await
-}
-
-/// As `read`, but as long as `limit`.
-pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<Resume> {
+/// The broker does not send it within `limit`, or it can't be parsed.
+pub async fn read(config: &config::Producer, limit: Duration) -> Result<Resume> {
     let deadline = Instant::now() + limit;
     let cursor_topic = config.cursor_topic();
     let settings = broker::settings(
         &config.broker,
         &[],
         &[
-            // Nothing is joined and nothing committed, but without a group librdkafka hands out no messages.
+            // The consumer joins no group, but without the name of one librdkafka hands out no messages.
             ("group.id", &cursor_topic),
             ("enable.auto.commit", "false"),
             ("enable.partition.eof", "true"),
-            // Where what was to be read first has been deleted meanwhile.
+            // For the case that the first message to be read has been deleted meanwhile.
             ("auto.offset.reset", "earliest"),
             // See `watermarks`.
             ("allow.auto.create.topics", "true"),
@@ -93,14 +87,13 @@ pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<R
     let (topic, key) = (cursor_topic.clone(), config.broker.wikipedia_topic.clone());
     let reading = spawn_blocking(move || {
         let value = newest(&consumer, &topic, &key, deadline);
-        // Taking it down can block while the broker is away, and nothing waits for that.
+        // Dropping the consumer can block while the broker is away, and nothing has to wait for it.
         drop(spawn_blocking(move || drop(consumer)));
         value
     });
-    let value = reading
-        .await?
-        .with_context(|| format!("cannot read the cursor in topic {cursor_topic}"))?;
-    let Some(value) = value else {
+    let value = reading.await?;
+    let failed = || format!("cannot read the cursor in topic {cursor_topic}");
+    let Some(value) = value.with_context(failed)? else {
         info!(cursor_topic, "no cursor, beginning now");
         return Ok(Resume::default());
     };
@@ -111,6 +104,7 @@ pub async fn read_within(config: &config::Producer, limit: Duration) -> Result<R
     Ok(resume)
 }
 
+/// The value of the newest message with `key`.
 fn newest(
     consumer: &BaseConsumer<Log>,
     topic: &str,
@@ -118,17 +112,41 @@ fn newest(
     deadline: Instant,
 ) -> Result<Option<String>> {
     let (low, high) = watermarks(consumer, topic, deadline)?;
-    let tail = (high - TAIL).max(low);
-    // A tail without the key is the tail of other producers, which share the topic.
-    match newest_since(consumer, topic, key, tail, high, deadline)? {
-        None if tail > low => newest_since(consumer, topic, key, low, high, deadline),
-        newest => Ok(newest),
+    let mut begin = low.max(high - TAIL);
+    loop {
+        let (mut next, mut newest) = (begin, None);
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(topic, PARTITION, Offset::Offset(begin))?;
+        consumer.assign(&partitions)?;
+        while next < high {
+            if Instant::now() > deadline {
+                bail!("the broker gave it up to offset {next} of {high}, then no more in time");
+            }
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    next = message.offset() + 1;
+                    if message.key() == Some(key.as_bytes()) {
+                        let value = message.payload().map(String::from_utf8_lossy);
+                        newest = value.map(|value| value.into_owned());
+                    }
+                }
+                // Up to the end there are only markers of transactions, or messages that compaction has deleted.
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                // The error has been logged. It is temporary, or the deadline ends the loop.
+                Some(Err(_)) | None => {}
+            }
+        }
+        if newest.is_some() || begin == low {
+            return Ok(newest);
+        }
+        // The last messages are those of other producers that use the same topic.
+        begin = low;
     }
 }
 
-/// The first offset and the one after the last. A topic that is not known is never taken for an empty one: it may be
-/// there, and a broker has not heard of it yet. Where it is truly missing, because the broker has no admin API to make
-/// it by, asking for its metadata makes it, as the first message would; and then it is known, and empty.
+/// The first offset, and the one after the last message. An unknown topic is never taken for an empty one, because it may
+/// exist and the broker has not heard of it yet. If it does not exist, because the broker has no admin API by which it
+/// could be created, asking for its metadata creates it, as the first message would. Then it is known, and empty.
 fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> Result<(i64, i64)> {
     let mut cause = None;
     loop {
@@ -137,7 +155,7 @@ fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> R
             Ok(watermarks) => return Ok(watermarks),
             Err(error) => error,
         };
-        // The last attempt is cut short by the deadline, and tells less than those before it.
+        // The deadline cuts the last attempt short, so an earlier error says more about the cause.
         let cause = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::OperationTimedOut) => cause.get_or_insert(error),
             _ => cause.insert(error),
@@ -146,42 +164,8 @@ fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> R
         if left.is_zero() {
             return Err(plain(cause.clone()));
         }
-        // Only for its effect; what is wrong with it is wrong with the next attempt too.
+        // This is only done to create the topic. If it fails, the next attempt fails too and says why.
         _ = consumer.fetch_metadata(Some(topic), left.min(ATTEMPT_TIMEOUT));
         std::thread::sleep(Duration::from_millis(200));
     }
-}
-
-fn newest_since(
-    consumer: &BaseConsumer<Log>,
-    topic: &str,
-    key: &str,
-    begin: i64,
-    end: i64,
-    deadline: Instant,
-) -> Result<Option<String>> {
-    let mut newest = None;
-    let mut next = begin;
-    let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, PARTITION, Offset::Offset(begin))?;
-    consumer.assign(&partitions)?;
-    while next < end {
-        if Instant::now() > deadline {
-            bail!("the broker gave it up to offset {next} of {end}, then no more in time");
-        }
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                next = message.offset() + 1;
-                if message.key() == Some(key.as_bytes()) {
-                    let value = message.payload().map(String::from_utf8_lossy);
-                    newest = value.map(|value| value.into_owned());
-                }
-            }
-            // What is left before the end are marks of transactions, or offsets that compaction has emptied.
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
-            // The rest passes, or the deadline comes; it has been logged.
-            Some(Err(_)) | None => {}
-        }
-    }
-    Ok(newest)
 }

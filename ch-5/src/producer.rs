@@ -1,6 +1,5 @@
-//! The role `producer`: reads the stream, writes each event to the topic, and keeps the place in the stream up to which
-//! everything is acknowledged. While the broker is away a bounded queue fills, and then reading waits; nothing is
-//! dropped.
+//! The role `producer`: reads the stream and writes its events to the topic, slice by slice. The cursor follows what is
+//! acknowledged. While the broker is away, a bounded queue fills, and then reading waits; nothing is dropped.
 
 #[cfg(test)]
 mod tests;
@@ -45,31 +44,30 @@ use crate::event::Event;
 use crate::resume::Resume;
 use crate::wikimedia;
 
-/// At most so many events wait while others are on their way; together they are the next slice. With a full queue
-/// reading waits.
+/// The most events in a slice, and in the queue that becomes the next one. While the queue is full, reading waits.
 const SLICE: usize = 20_000;
 
-/// At most so many bytes of events have been read and are not acknowledged. 40,000 usual events have 10 MB.
+/// The most bytes of events that have been read and are not acknowledged. 40,000 usual events have 10 MB.
 const BYTES: usize = 16 * 1024 * 1024;
 
-/// How often the cursor is written.
+/// The shortest time between two writes of the cursor.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the shutdown grants, of the 9 s that it has in all.
+/// The shutdown may take 9 s in all. These are its parts.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What was read from the stream, and what became of the events. Clones count together.
+/// The numbers of events that were read, acknowledged and refused. Clones share the same counters.
 #[derive(Clone, Default)]
 pub struct Counters {
     pub stream: wikimedia::Counters,
     pub acknowledged: Counter,
-    /// Passed over: the broker would never take them.
+    /// The broker can never take them, and the producer goes on without them.
     pub refused: Counter,
 }
 
-/// Reads until shutdown, and then until everything that was read is acknowledged.
+/// Reads until the shutdown, and then waits until everything that was read is acknowledged.
 ///
 /// # Errors
 /// The cursor can't be read, or the broker did not take a message after all tries.
@@ -91,7 +89,7 @@ pub async fn run(
 }
 
 async fn read_and_write(writer: &Writer<'_>, shutdown: &CancellationToken) -> Result<()> {
-    let reading = cursor::read(writer.config);
+    let reading = cursor::read(writer.config, cursor::READ_TIMEOUT);
     let Some(resume) = shutdown.run_until_cancelled(reading).await else {
         return Ok(());
     };
@@ -101,14 +99,13 @@ async fn read_and_write(writer: &Writer<'_>, shutdown: &CancellationToken) -> Re
     produce(events, resume, writer, shutdown).await
 }
 
-/// Reading has a task of its own: it goes on while a slice is on its way, and the next slice is what came meanwhile.
+/// Reading has a task of its own. It goes on while a slice is on its way, and what it reads becomes the next slice.
 async fn produce(
     events: impl Stream<Item = (Event, Resume)> + Send + 'static,
-    resume: Resume,
+    mut place: Resume,
     writer: &Writer<'_>,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let mut place = resume;
     let (sender, mut records) = mpsc::channel(SLICE);
     let events = events.take_until(shutdown.clone().cancelled_owned());
     let reading = tokio::spawn(read(events, sender));
@@ -134,9 +131,9 @@ struct Record {
     payload: Vec<u8>,
     user: Option<String>,
     id: Option<String>,
-    /// After it.
+    /// The place after the event.
     place: Resume,
-    /// Given back with the record.
+    /// Its share of `BYTES`, which is free again when the record is dropped.
     _bytes: OwnedSemaphorePermit,
 }
 
@@ -149,7 +146,7 @@ async fn read(
     while let Some((event, place)) = events.next().await {
         let mut payload = Vec::new();
         event.encode(&mut payload)?;
-        // One that is longer than the limit waits until it is the only one.
+        // An event that is longer than the limit waits until it is the only one.
         let length = u32::try_from(payload.len().min(BYTES))?;
         let record = Record {
             payload,
@@ -174,25 +171,27 @@ async fn write_all(
     let mut slice = Vec::new();
     let mut cursor_written = Instant::now();
     loop {
-        let due = cursor_written.elapsed() >= CURSOR_INTERVAL;
         let cursor = async {
-            if due {
+            if cursor_written.elapsed() >= CURSOR_INTERVAL {
                 writer.write_cursor(place).await?;
+                cursor_written = Instant::now();
             }
             anyhow::Ok(())
         };
         let next = async {
             records.recv_many(&mut slice, SLICE).await;
-            if place.last_event_id.is_none() {
-                begin(&slice, writer).await?;
+            let mut ids = slice.iter().filter_map(|record| record.place.last_event_id.as_deref());
+            // Without a cursor, a restart would begin with the events of its own time, and those before would be lost.
+            // So the first one is written before anything is sent. It has seen nothing: the first event comes again too.
+            if place.last_event_id.is_none()
+                && let Some(id) = ids.next()
+            {
+                writer.write_cursor(&id.parse().map_err(anyhow::Error::msg)?).await?;
             }
             writer.write(&slice).await
         };
-        // The cursor holds up nothing: the next slice is on its way at the same time.
+        // The next slice does not wait for the cursor.
         try_join!(cursor, next)?;
-        if due {
-            cursor_written = Instant::now();
-        }
         let Some(last) = slice.pop() else {
             return Ok(());
         };
@@ -201,42 +200,27 @@ async fn write_all(
     }
 }
 
-/// The first cursor, before anything is sent: without one a restart would begin at its own time, and what was read
-/// before would be lost. It has seen nothing, so that the first event comes again too.
-async fn begin(slice: &[Record], writer: &Writer<'_>) -> Result<()> {
-    let mut ids = slice.iter().map(|record| &record.place.last_event_id);
-    let Some(id) = ids.find_map(Option::as_deref) else {
-        return Ok(());
-    };
-    let first = id.parse().map_err(anyhow::Error::msg)?;
-    writer.write_cursor(&first).await
-}
-
 type Client = FutureProducer<Log>;
 
 struct Writer<'a> {
     config: &'a config::Producer,
     counters: &'a Counters,
     client: Client,
-    /// Sends each message by itself; made when first needed.
+    /// Its batches have only one message. It is made when it is needed for the first time.
     alone: OnceCell<Client>,
 }
 
 impl<'a> Writer<'a> {
     fn new(config: &'a config::Producer, counters: &'a Counters) -> Result<Self> {
-        Ok(Self {
-            config,
-            counters,
-            client: client(&config.broker, "10000")?,
-            alone: OnceCell::new(),
-        })
+        let client = client(&config.broker, "10000")?;
+        Ok(Self { config, counters, client, alone: OnceCell::new() })
     }
 
     async fn write_cursor(&self, place: &Resume) -> Result<()> {
         cursor::write(&self.client, self.config, place).await
     }
 
-    /// Returns when all of the slice is acknowledged, or passed over.
+    /// Returns when each event of the slice is acknowledged, or refused for good.
     ///
     /// # Errors
     /// What librdkafka has given up.
@@ -245,9 +229,9 @@ impl<'a> Writer<'a> {
         if refused.is_empty() {
             return Ok(());
         }
-        // A whole batch is refused for one message, or for its length, so each is sent again by itself.
-        let made = async { client(&self.config.broker, "1") };
-        let alone = self.alone.get_or_try_init(|| made).await?;
+        // A whole batch is refused because of one message, or of its size, so each is sent again by itself.
+        let alone = async || client(&self.config.broker, "1");
+        let alone = self.alone.get_or_try_init(alone).await?;
         let refused = refused.into_iter().map(|(record, _)| record).collect();
         for (record, reason) in self.send(alone, refused).await? {
             self.counters.refused.add();
@@ -257,8 +241,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Hands all records to librdkafka, which copies them, before it waits for what becomes of the first: so a user's
-    /// events stay in their order. Returns those that were refused.
+    /// Hands all records to librdkafka before it waits for the first to be acknowledged, so that a user's events stay in
+    /// their order. Returns those that were refused.
     async fn send<'r>(
         &self,
         client: &Client,
@@ -267,23 +251,17 @@ impl<'a> Writer<'a> {
         let mut open = VecDeque::new();
         let mut refused = Vec::new();
         for record in records {
-            let mut message = self.message(record);
-            loop {
-                match client.send_result(message) {
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                        message = again;
-                    }
-                    sent => {
-                        open.push_back((record, sent.map_err(|(error, _)| error)));
-                        break;
-                    }
-                }
+            let mut sent = client.send_result(self.message(record));
+            while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) = sent
+            {
                 match open.pop_front() {
                     Some((record, sent)) => refused.extend(self.delivered(record, sent).await?),
-                    // A delivery is told a moment before its room is free.
+                    // The last delivery has been reported, and its room is free in a moment.
                     None => sleep(Duration::from_millis(1)).await,
                 }
+                sent = client.send_result(back);
             }
+            open.push_back((record, sent.map_err(|(error, _)| error)));
         }
         for (record, sent) in open {
             refused.extend(self.delivered(record, sent).await?);
@@ -291,7 +269,7 @@ impl<'a> Writer<'a> {
         Ok(refused)
     }
 
-    /// Waits until the record is acknowledged; gives it back where it is refused.
+    /// Waits until the record is acknowledged, or returns it if it is refused.
     async fn delivered<'r>(
         &self,
         record: &'r Record,
@@ -312,20 +290,18 @@ impl<'a> Writer<'a> {
     }
 
     fn message<'m>(&'m self, record: &'m Record) -> FutureRecord<'m, str, [u8]> {
-        let mut headers = OwnedHeaders::new_with_capacity(2);
-        if let Some(id) = &record.id {
-            headers = headers.insert(Header { key: "id", value: Some(id) });
+        let id = record.id.as_deref().map(|id| ("id", id));
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in id.into_iter().chain([("content-type", event::CONTENT_TYPE)]) {
+            headers = headers.insert(Header { key, value: Some(value) });
         }
-        let headers =
-            headers.insert(Header { key: "content-type", value: Some(event::CONTENT_TYPE) });
         let topic = &self.config.broker.wikipedia_topic;
-        let mut message = FutureRecord::to(topic).payload(&record.payload[..]).headers(headers);
-        // One user's events share a partition, so that users add up over partitions. Without a user any will do.
-        message.key = record.user.as_deref();
-        message
+        let message = FutureRecord::to(topic).payload(&record.payload[..]).headers(headers);
+        // All events of a user are in one partition, so that the numbers of users can be added up over the partitions.
+        FutureRecord { key: record.user.as_deref(), ..message }
     }
 
-    /// Taking librdkafka down blocks, and can hang while the broker is away.
+    /// Dropping a client blocks the thread, and may never end while the broker is away.
     async fn close(self) {
         let clients = (self.client, self.alone);
         _ = timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(clients))).await;
@@ -336,7 +312,7 @@ fn client(config: &config::Broker, messages_in_a_batch: &str) -> Result<Client> 
     let fixed = [
         ("enable.idempotence", "true"),
         ("acks", "all"),
-        // As other clients do it, so that a user has the same partition whoever writes.
+        // Most other clients use it too, so that a user has the same partition whichever program writes.
         ("partitioner", "murmur2_random"),
         ("batch.num.messages", messages_in_a_batch),
     ];
@@ -345,7 +321,7 @@ fn client(config: &config::Broker, messages_in_a_batch: &str) -> Result<Client> 
         .map_err(broker::unusable)
 }
 
-/// Whether a message is at fault, this one or another of its batch, and not the way to the broker.
+/// Whether the message or another one of its batch is the reason for the error, and not the connection or the broker.
 fn is_refusal(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

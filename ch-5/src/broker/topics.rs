@@ -1,4 +1,4 @@
-//! The topics that have to be there. The roles that write or read a topic open the broker with it first.
+//! The topics that must exist. A role that uses a topic calls `Broker::open` first.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -24,34 +24,22 @@ use crate::retry;
 /// How long the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A topic, and how it is made where it is missing.
+/// A topic, and how it is created if it does not exist.
 pub struct Topic {
     pub name: String,
     pub partitions: i32,
-    /// Only the newest message of each key is kept.
+    /// Whether the broker keeps only the newest message of each key.
     pub compacted: bool,
 }
 
-impl Topic {
-    fn new_topic(&self, replication: i32) -> NewTopic<'_> {
-        let replication = TopicReplication::Fixed(replication);
-        let new = NewTopic::new(&self.name, self.partitions, replication);
-        if self.compacted {
-            return new.set("cleanup.policy", "compact");
-        }
-        new
-    }
-}
-
 impl Broker {
-    /// Waits for the broker, and creates those of `topics` that are missing. A broker without an admin API is taken as
-    /// it is.
+    /// Waits for the broker, and creates the topics that do not exist. If it has no admin API, it goes on without them.
     ///
     /// # Errors
-    /// The broker did not answer for two minutes, or refuses a topic.
+    /// The broker did not answer for two minutes, or it refuses to create a topic.
     pub async fn open(config: &config::Broker, topics: &[Topic]) -> Result<Self> {
         let broker = Self::connect(config)?;
-        // The log of this client has no reader, and would pile up. It is never dropped either, see `Broker`.
+        // Nobody polls this client, so its log lines would stay in memory. It is never dropped either, see `Broker`.
         let mut settings = broker::settings(config, &[], &[]);
         settings.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = ManuallyDrop::new(settings.create().map_err(broker::unusable)?);
@@ -65,7 +53,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Gives the topic that the broker refuses for good. What may pass is an error.
+    /// Returns the topic that the broker refuses for good. An error is temporary.
     async fn create(
         &self,
         admin: &AdminClient<DefaultClientContext>,
@@ -75,7 +63,12 @@ impl Broker {
         let mut missing = Vec::new();
         for topic in topics {
             if !self.exists(&topic.name).await? {
-                missing.push(topic.new_topic(config.wikipedia_topic_replication));
+                let replication = TopicReplication::Fixed(config.wikipedia_topic_replication);
+                let mut new = NewTopic::new(&topic.name, topic.partitions, replication);
+                if topic.compacted {
+                    new = new.set("cleanup.policy", "compact");
+                }
+                missing.push(new);
             }
         }
         if missing.is_empty() {
@@ -86,7 +79,7 @@ impl Broker {
             .operation_timeout(Some(ANSWER_TIMEOUT));
         let results = match admin.create_topics(&missing, &options).await {
             Ok(results) => results,
-            // The broker answered a moment ago, so it has no admin API, or no controller to send this to.
+            // The broker answered a moment ago, so it has no admin API, or no controller that could create a topic.
             Err(error) => {
                 warn!("cannot create topics; going on, they may be made otherwise: {error}");
                 return Ok(None);

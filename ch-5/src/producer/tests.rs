@@ -1,20 +1,21 @@
-//! The producer against a broker in this process, which has no admin API and can be told to fail.
+//! Tests the producer with a broker in the same process. It has no admin API, and a test can make it fail.
 
 mod away;
 mod cursors;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use futures_util::stream;
-use rdkafka::ClientConfig;
 use rdkafka::Message;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
 use rdkafka::message::Headers;
+use rdkafka::message::OwnedMessage;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::RDKafkaApiKey;
@@ -29,26 +30,19 @@ const TOPIC: &str = "wikipedia.changes";
 const CURSOR_TOPIC: &str = "wikipedia.changes.cursor";
 const DENIED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 
-fn cluster(brokers: i32) -> Cluster {
+fn setup(brokers: i32, properties: &[(&str, &str)]) -> (Cluster, config::Producer) {
     let cluster = MockCluster::new(brokers).unwrap();
     cluster.create_topic(TOPIC, 3, 1).unwrap();
     cluster.create_topic(CURSOR_TOPIC, 1, 1).unwrap();
-    cluster
-}
-
-fn config(cluster: &Cluster, properties: &[(&str, &str)]) -> config::Producer {
     let mut broker = config::Broker::for_test(&[cluster.bootstrap_servers()]);
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     broker.redpanda_properties.0 = properties.iter().map(owned).collect();
-    config::Producer {
-        http_addr: "127.0.0.1:0".parse().unwrap(),
-        stream: config::Stream {
-            wikipedia_stream_url: "http://127.0.0.1:9/".parse().unwrap(),
-            user_agent: reqwest::header::HeaderValue::from_static("test/1.0 (test@example.org)"),
-        },
-        broker,
-        cursor_topic: None,
-    }
+    let stream = config::Stream {
+        wikipedia_stream_url: "http://127.0.0.1:9/".parse().unwrap(),
+        user_agent: "test/1.0 (test@example.org)".parse().unwrap(),
+    };
+    let http_addr = "127.0.0.1:0".parse().unwrap();
+    (cluster, config::Producer { http_addr, stream, broker, cursor_topic: None })
 }
 
 fn place(number: usize) -> Resume {
@@ -64,26 +58,21 @@ fn event(number: usize) -> (Event, Resume) {
     (event, place(number))
 }
 
-fn events(count: usize) -> impl Stream<Item = (Event, Resume)> {
-    stream::iter((1..=count).map(event))
+fn long_event(number: usize, length: usize) -> (Event, Resume) {
+    let (event, place) = event(number);
+    (Event { title: Some("x".repeat(length)), ..event }, place)
 }
 
-/// From the event `first` on; `read` counts them.
-fn endless(first: usize, read: &Arc<AtomicUsize>) -> impl Stream<Item = (Event, Resume)> + use<> {
-    let read = Arc::clone(read);
-    stream::iter((first..).map(event)).inspect(move |_| _ = read.fetch_add(1, Ordering::SeqCst))
+fn events(numbers: RangeInclusive<usize>) -> impl Stream<Item = (Event, Resume)> {
+    stream::iter(numbers.map(event))
 }
 
-/// Where a cursor is there already.
+/// `read` counts the events that are taken from `events`.
+fn counted<T>(events: impl Stream<Item = T>, read: Arc<AtomicUsize>) -> impl Stream<Item = T> {
+    events.inspect(move |_| _ = read.fetch_add(1, Ordering::SeqCst))
+}
+
 async fn produce(
-    events: impl Stream<Item = (Event, Resume)> + Send + 'static,
-    config: &config::Producer,
-    shutdown: &CancellationToken,
-) -> Result<()> {
-    produce_from(place(0), events, config, shutdown).await
-}
-
-async fn produce_from(
     resume: Resume,
     events: impl Stream<Item = (Event, Resume)> + Send + 'static,
     config: &config::Producer,
@@ -96,21 +85,37 @@ async fn produce_from(
     produced
 }
 
-async fn write_cursor(config: &config::Producer, numbers: std::ops::Range<usize>) {
+/// Gathers all events before the first is sent, so that they are one slice.
+async fn write_slice(
+    events: impl Stream<Item = (Event, Resume)>,
+    config: &config::Producer,
+    counters: &Counters,
+    place: &mut Resume,
+) -> Result<()> {
+    let (sender, mut records) = mpsc::channel(SLICE);
+    read(events, sender).await.unwrap();
+    let writer = Writer::new(config, counters).unwrap();
+    let written = write_all(&mut records, place, &writer).await;
+    writer.close().await;
+    written
+}
+
+async fn write_cursors(config: &config::Producer, places: impl IntoIterator<Item = Resume>) {
     let counters = Counters::default();
     let writer = Writer::new(config, &counters).unwrap();
-    for number in numbers {
-        let written = cursor::write(&writer.client, config, &place(number)).await;
-        written.unwrap();
+    for place in places {
+        writer.write_cursor(&place).await.unwrap();
     }
     writer.close().await;
 }
 
-/// All events gathered before the first is sent, so that they are one slice.
-async fn gathered(events: impl Stream<Item = (Event, Resume)>) -> mpsc::Receiver<Record> {
-    let (sender, records) = mpsc::channel(SLICE);
-    read(events, sender).await.unwrap();
-    records
+async fn read_cursor(config: &config::Producer) -> Resume {
+    cursor::read(config, cursor::READ_TIMEOUT).await.unwrap()
+}
+
+fn assert_denied(written: Result<()>) {
+    let error = format!("{:#}", written.unwrap_err());
+    assert!(error.contains("authorization"), "{error}");
 }
 
 /// Polls until it `holds`.
@@ -136,58 +141,40 @@ async fn reading_stops(read: &AtomicUsize, least: usize, most: usize) {
     .await;
 }
 
-fn reader(cluster: &Cluster) -> BaseConsumer {
-    let mut settings = ClientConfig::new();
-    settings.set("bootstrap.servers", cluster.bootstrap_servers());
-    settings.set("group.id", "reader");
+fn reader(config: &config::Producer) -> BaseConsumer {
     // The answer to a commit would end the wait for a message.
-    settings.set("enable.auto.commit", "false");
-    settings.create().unwrap()
+    let fixed = [("group.id", "reader"), ("enable.auto.commit", "false")];
+    broker::settings(&config.broker, &[], &fixed).create().unwrap()
 }
 
-struct Written {
-    partition: i32,
-    key: Option<String>,
-    event: Event,
-    headers: Vec<(String, String)>,
+/// The offset after the last message of a partition.
+fn end(reader: &BaseConsumer, partition: i32) -> i64 {
+    let (begin, end) = reader.fetch_watermarks(TOPIC, partition, DEADLINE).unwrap();
+    assert_eq!(begin, 0, "more than the 5 MiB that are kept of a partition");
+    end
 }
 
 /// All messages of the topic, up to the ends that its partitions have now.
-fn written(cluster: &Cluster) -> Vec<Written> {
-    let consumer = reader(cluster);
+fn written(config: &config::Producer) -> Vec<OwnedMessage> {
+    let reader = reader(config);
+    let count: i64 = (0..3).map(|partition| end(&reader, partition)).sum();
     let mut partitions = TopicPartitionList::new();
-    let mut count = 0;
-    for partition in 0..3 {
-        let watermarks = consumer.fetch_watermarks(TOPIC, partition, DEADLINE);
-        let (low, high) = watermarks.unwrap();
-        assert_eq!(low, 0, "more than the 5 MiB that are kept of a partition");
-        count += high;
-        let begin = Offset::Beginning;
-        partitions.add_partition_offset(TOPIC, partition, begin).unwrap();
-    }
-    consumer.assign(&partitions).unwrap();
-    let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
-    let mut messages = Vec::new();
-    while messages.len() < count as usize {
-        let message = consumer.poll(DEADLINE).expect("no message in time").unwrap();
-        let headers = message.headers().unwrap().iter();
-        messages.push(Written {
-            partition: message.partition(),
-            key: text(message.key()),
-            event: Event::decode(message.payload().unwrap()).unwrap(),
-            headers: headers
-                .map(|header| (header.key.to_owned(), text(header.value).unwrap()))
-                .collect(),
-        });
-    }
-    messages
+    partitions.add_partition_range(TOPIC, 0, 2);
+    partitions.set_all_offsets(Offset::Beginning).unwrap();
+    reader.assign(&partitions).unwrap();
+    let message = |_| reader.poll(DEADLINE).expect("no message in time").unwrap().detach();
+    (0..count).map(message).collect()
 }
 
-/// As many of each of the events 1 to `count` as stand in the topic.
-fn copies(cluster: &Cluster, count: usize) -> Vec<usize> {
+fn decoded(message: &OwnedMessage) -> Event {
+    Event::decode(message.payload().unwrap()).unwrap()
+}
+
+/// For each of the events 1 to `count`, how many times it is in the topic.
+fn copies(config: &config::Producer, count: usize) -> Vec<usize> {
     let mut copies = vec![0; count];
-    for message in written(cluster) {
-        copies[message.event.id.unwrap().parse::<usize>().unwrap() - 1] += 1;
+    for message in written(config) {
+        copies[decoded(&message).id.unwrap().parse::<usize>().unwrap() - 1] += 1;
     }
     copies
 }
@@ -196,31 +183,30 @@ fn copies(cluster: &Cluster, count: usize) -> Vec<usize> {
 async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
     // The second time librdkafka's own queue is full again and again.
     for properties in [&[][..], &[("queue.buffering.max.messages", "100")]] {
-        let cluster = cluster(1);
-        let config = config(&cluster, properties);
-        produce(events(2_000), &config, &CancellationToken::new()).await.unwrap();
-        assert_eq!(copies(&cluster, 2_000), [1; 2_000]);
+        let (_cluster, config) = setup(1, properties);
+        let shutdown = CancellationToken::new();
+        produce(place(0), events(1..=2_000), &config, &shutdown).await.unwrap();
+        assert_eq!(copies(&config, 2_000), [1; 2_000]);
         let mut of_user: HashMap<String, (i32, usize)> = HashMap::new();
-        for message in written(&cluster) {
-            assert_eq!(message.key, message.event.user);
-            let id = message.event.id.unwrap();
-            let expected = [("id", id.as_str()), ("content-type", "application/json")];
-            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            assert_eq!(message.headers, expected);
-            if let Some(user) = message.key {
-                let number = id.parse().unwrap();
-                let before = of_user.insert(user, (message.partition, number));
-                assert!(before.is_none_or(
-                    |(partition, before)| partition == message.partition && before < number
-                ));
+        for message in written(&config) {
+            let event = decoded(&message);
+            assert_eq!(message.key(), event.user.as_deref().map(str::as_bytes));
+            let id = event.id.unwrap();
+            let headers = message.headers().unwrap().iter();
+            let headers: Vec<_> = headers.map(|header| (header.key, header.value)).collect();
+            let json = b"application/json";
+            assert_eq!(headers, [("id", Some(id.as_bytes())), ("content-type", Some(json))]);
+            if let Some(user) = event.user {
+                let (partition, number) = (message.partition(), id.parse().unwrap());
+                let before = of_user.insert(user, (partition, number));
+                assert!(before.is_none_or(|before| before.0 == partition && before.1 < number));
             }
         }
-        assert_eq!(cursor::read(&config).await.unwrap(), place(2_000));
+        assert_eq!(read_cursor(&config).await, place(2_000));
     }
 }
 
-/// Three batches, one of each partition, are refused and sent again one by one; of these the first is refused for
-/// good. All events are gathered before the first is sent, and so are one slice.
+/// Three batches, one of each partition, are refused and sent again one by one; of these the first is refused for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_message_is_passed_over_and_no_other_is_lost() {
     for refusal in [
@@ -229,17 +215,12 @@ async fn refused_message_is_passed_over_and_no_other_is_lost() {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD,
     ] {
-        let cluster = cluster(1);
-        // So long that a busy machine too has a batch whole before it is sent.
-        let config = config(&cluster, &[("linger.ms", "1000")]);
+        // Long enough for a complete batch, even on a busy machine.
+        let (cluster, config) = setup(1, &[("linger.ms", "1000")]);
         cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 4]);
-        let counters = Counters::default();
-        let writer = Writer::new(&config, &counters).unwrap();
-        let (mut records, mut reached) = (gathered(events(1_000)).await, place(0));
-        let written = write_all(&mut records, &mut reached, &writer).await;
-        written.unwrap();
-        writer.close().await;
-        let copies = copies(&cluster, 1_000);
+        let (counters, mut reached) = (Counters::default(), place(0));
+        write_slice(events(1..=1_000), &config, &counters, &mut reached).await.unwrap();
+        let copies = copies(&config, 1_000);
         assert!(copies.iter().all(|copies| *copies <= 1));
         let refused = copies.iter().filter(|copies| **copies == 0).count();
         assert_eq!((refused, counters.refused.total()), (1, 1));
@@ -251,44 +232,26 @@ async fn refused_message_is_passed_over_and_no_other_is_lost() {
 /// The third one is longer than all that may be read ahead.
 #[tokio::test(flavor = "multi_thread")]
 async fn message_too_long_for_librdkafka_is_passed_over() {
-    let cluster = cluster(1);
-    let config = config(&cluster, &[("message.max.bytes", "1000")]);
-    let long = |number, length| {
-        let (mut event, place) = event(number);
-        event.title = Some("x".repeat(length));
-        (event, place)
-    };
-    let four = stream::iter([event(1), long(2, 5_000), long(3, BYTES + 1), event(4)]);
+    let (_cluster, config) = setup(1, &[("message.max.bytes", "1000")]);
+    let four = [event(1), long_event(2, 5_000), long_event(3, BYTES + 1), event(4)];
     let shutdown = CancellationToken::new();
-    let produced = timeout(DEADLINE, produce(four, &config, &shutdown)).await;
-    produced.expect("in time").unwrap();
-    assert_eq!(copies(&cluster, 4), [1, 0, 0, 1]);
-    assert_eq!(cursor::read(&config).await.unwrap(), place(4));
+    let producing = produce(place(0), stream::iter(four), &config, &shutdown);
+    timeout(DEADLINE, producing).await.expect("in time").unwrap();
+    assert_eq!(copies(&config, 4), [1, 0, 0, 1]);
+    assert_eq!(read_cursor(&config).await, place(4));
 }
 
+/// The second time the stream ends before the first answer, so that the answer comes while the producer finishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays() {
-    let cluster = cluster(1);
-    let config = config(&cluster, &[]);
-    write_cursor(&config, 10..11).await;
-    cluster.request_errors(RDKafkaApiKey::Produce, &[DENIED; 100]);
-    let more = stream::iter((11..=20).map(event)).chain(stream::pending());
-    let shutdown = CancellationToken::new();
-    let producing = produce_from(place(10), more, &config, &shutdown);
-    let produced = timeout(DEADLINE, producing).await;
-    let error = produced.unwrap().unwrap_err();
-    assert!(format!("{error:#}").contains("authorization"), "{error:#}");
-    cluster.clear_request_errors(RDKafkaApiKey::Produce);
-    assert_eq!(cursor::read(&config).await.unwrap(), place(10));
-}
-
-/// The stream has ended before the first answer, so that it comes while the producer finishes.
-#[tokio::test(flavor = "multi_thread")]
-async fn failure_after_the_last_event_is_an_error_too() {
-    let cluster = cluster(1);
-    let config = config(&cluster, &[]);
-    cluster.request_errors(RDKafkaApiKey::Produce, &[DENIED; 100]);
-    let produced = produce(events(20), &config, &CancellationToken::new()).await;
-    let error = produced.unwrap_err();
-    assert!(format!("{error:#}").contains("authorization"), "{error:#}");
+    for rest in [stream::pending().boxed(), stream::empty().boxed()] {
+        let (cluster, config) = setup(1, &[]);
+        write_cursors(&config, [place(10)]).await;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[DENIED; 100]);
+        let (more, shutdown) = (events(11..=20).chain(rest), CancellationToken::new());
+        let producing = produce(place(10), more, &config, &shutdown);
+        assert_denied(timeout(DEADLINE, producing).await.expect("in time"));
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        assert_eq!(read_cursor(&config).await, place(10));
+    }
 }
