@@ -1,4 +1,4 @@
-//! What operators ask. Every role that serves HTTP answers these routes.
+//! The routes for operators. Every role that serves HTTP has them.
 
 use axum::Json;
 use axum::Router;
@@ -6,7 +6,7 @@ use axum::routing::get;
 use serde_json::Value;
 use serde_json::json;
 
-/// `GET /status` answers 200 `{"status":"ok"}` for as long as the process serves.
+/// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP.
 pub fn routes() -> Router {
     Router::new().route("/status", get(status))
 }

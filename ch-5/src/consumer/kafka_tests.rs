@@ -114,7 +114,7 @@ async fn next_consumer_goes_on_after_what_was_written() {
     run_until(config(), &StatsStore::Memory(Arc::default()), 5).await;
 }
 
-/// This is also true for two consumers at the same time: each of them reads all partitions.
+/// Of two consumers at the same time, each reads all partitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_store_counts_everything_from_the_first_message_every_time() {
     let cluster = cluster(3);
