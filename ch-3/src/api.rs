@@ -1,4 +1,4 @@
-//! What users ask. `POST /login` takes `{"username":"…","password":"…"}` and answers `{"token":"…"}`.
+//! The routes for users. `POST /login` takes `{"username":"…","password":"…"}` and answers `{"token":"…"}`.
 //! `GET /stats` with that token answers a `Snapshot`.
 
 #[cfg(test)]

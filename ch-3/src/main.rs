@@ -92,8 +92,8 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 
-/// Serves HTTP until shutdown beside `role`. The role has a task of its own, so that many events at once do not delay the
-/// accepting of connections.
+/// Serves HTTP until the shutdown, beside `role`. The role has a task of its own, so that many events at once do not
+/// delay new connections.
 async fn serve_beside(
     role: impl Future<Output = Result<()>> + Send + 'static,
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! What users ask. `POST /login` takes `{"username":"…","password":"…"}` and answers `{"token":"…"}`.
+//! The routes for users. `POST /login` takes `{"username":"…","password":"…"}` and answers `{"token":"…"}`.
 //! `GET /stats` with that token answers a `Snapshot` of the first 100 users, or of as many as `?top=N` asks for.
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ use crate::stats::Snapshot;
 use crate::stats::TOP_LIMIT;
 use crate::store::StatsStore;
 
-/// How many users `/stats` shows if nothing else is asked for.
+/// How many users `/stats` shows without `?top=`.
 const DEFAULT_TOP: usize = 100;
 
 pub fn routes(store: StatsStore, auth: Auth) -> Router {
@@ -76,7 +76,7 @@ async fn stats(
     Ok(Json(api.store.snapshot(top).await?))
 }
 
-/// The number in `top=…` of the query.
+/// The value of `top` in the query.
 fn top(query: &str) -> Result<usize, Error> {
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let Some((_, number)) = pairs.find(|(name, _)| *name == "top") else {

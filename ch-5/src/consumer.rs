@@ -38,8 +38,8 @@ use crate::store::StatsStore;
 /// The most messages that are written together.
 const SLICE: usize = 500;
 
-/// The shutdown may take 9 s in all. These are the parts for writing the last slice, and for the last commit and leaving
-/// the group.
+/// The shutdown may take 9 s in all. These are the parts for writing the last slice, and for the last commit and
+/// leaving the group.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -84,7 +84,7 @@ pub async fn run(
     result
 }
 
-/// After the signal, `consumed` has some time to write its last slice. If the store is too slow, these messages come again.
+/// After the signal, `consumed` has some time to write its last slice. What a slow store does not take comes again.
 async fn in_time(
     consumed: impl Future<Output = Result<()>>,
     shutdown: &CancellationToken,
@@ -123,7 +123,7 @@ async fn consume(
         let mut shares: BTreeMap<i32, (Vec<Event>, i64)> = BTreeMap::new();
         for message in slice {
             let message = message?;
-            // A message that was polled before the last change of the assignment comes again, here or to another member.
+            // A message that was polled before the last change of the assignment comes again, here or elsewhere.
             if message.generation != current {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! One change to a wiki, and its form in a message. wikimedia.rs makes events, the producer encodes them, and the consumer
-//! decodes them.
+//! One change to a wiki, and its form in a message. wikimedia.rs makes events, the producer encodes them, and the
+//! consumer decodes them.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -14,14 +14,14 @@ pub const CONTENT_TYPE: &str = "application/json";
 /// for a key of the store would fail for ever, and the partition would never go on.
 const NAME_LIMIT: usize = 1024;
 
-/// What is kept of a RecentChange event. What the source leaves out, or gives in another type, is `None`.
+/// The fields of a RecentChange event that the program uses. A field that is absent, or of another type, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// `meta.id`: unique, the same when the stream repeats the event.
+    /// `meta.id`. It is unique, and it is the same when the stream sends the event again.
     pub id: Option<String>,
-    /// `meta.dt`: when it happened, RFC 3339. (`timestamp` can be years older on log events.)
+    /// `meta.dt`: when the change happened, as RFC 3339 writes it. (`timestamp` can be years older on log events.)
     pub time: Option<String>,
-    /// `server_name`, or `meta.domain` without it: `en.wikipedia.org`.
+    /// `server_name`, or `meta.domain` if there is none. Example: `en.wikipedia.org`.
     pub domain: Option<String>,
     /// Who made the change, an account or an IP address; never empty.
     pub user: Option<String>,

@@ -1,5 +1,5 @@
-//! What is counted: a slice of events folded into a `Delta`, deltas added up to `Totals`, totals shown as a
-//! `Snapshot`. The stores keep totals of each partition; `GET /stats` answers a snapshot of them all.
+//! What is counted. A `Delta` is what a slice of events adds, `Totals` are the sum of all deltas of a partition, and a
+//! `Snapshot` is the part of them that `GET /stats` shows, added up over the partitions. The stores keep the totals.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde::Serializer;
 
 use crate::event::Event;
 
-/// Stands where an event names no domain.
+/// The domain of an event that names none.
 const UNKNOWN_DOMAIN: &str = "unknown";
 
 /// The most users that a snapshot shows. For each partition, so many users are kept in order.
@@ -31,8 +31,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Adds up all partitions, and keeps the first `top` users. All events of a user are in one partition, so distinct users
-    /// can be added, and a user who is among the first of all is also among the first of one partition.
+    /// Adds up all partitions, and keeps the first `top` users. All events of a user are in one partition, so distinct
+    /// users can be added, and a user who is among the first of all is also among the first of one partition.
     pub fn sum(partitions: impl IntoIterator<Item = Self>, top: usize) -> Self {
         let mut sum = Self::default();
         let mut by_user: HashMap<String, u64> = HashMap::new();
@@ -123,7 +123,7 @@ impl Totals {
             bots: self.bots,
             non_bots: self.messages - self.bots,
             by_domain: self.by_domain.clone(),
-            by_user: self.top.users(),
+            by_user: self.top.0.iter().map(|(count, user)| (user.to_string(), count.0)).collect(),
         }
     }
 }
@@ -152,11 +152,6 @@ impl Top {
         if self.0.len() > TOP_LIMIT {
             self.0.pop_last();
         }
-    }
-
-    fn users(&self) -> Vec<(String, u64)> {
-        let users = self.0.iter();
-        users.map(|(count, user)| (user.to_string(), count.0)).collect()
     }
 }
 
@@ -211,14 +206,14 @@ mod tests {
             let users = (0..500).map(|_| format!("user {}", fastrand::usize(..3000)));
             let events: Vec<Event> = users.map(|user| event(None, Some(&user), false)).collect();
             totals.add(&Delta::of(&events));
-            let entry = |(user, count): (&Box<str>, &u64)| (Reverse(*count), user.clone());
-            let all: BTreeSet<_> = totals.by_user.iter().map(entry).collect();
-            let expected = all.into_iter().take(TOP_LIMIT).collect();
+            let all = totals.by_user.iter().map(|(user, count)| (Reverse(*count), user.clone()));
+            let sorted: BTreeSet<_> = all.collect();
+            let expected = sorted.into_iter().take(TOP_LIMIT).collect();
             assert_eq!(totals.top.0, expected, "round {round}");
         }
     }
 
-    /// Alice and Bob are in two partitions, as after the topic got more of them, and each of them is counted as two users.
+    /// Alice and Bob are in two partitions, as after the topic got more of them, so each is counted as two users.
     #[test]
     fn sum_of_partitions_is_what_one_would_have_counted() {
         let events = ["Dave", "Bob", "Alice", "Alice", "Carol", "Bob"]
