@@ -15,19 +15,20 @@ use crate::error::Error;
 use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
-/// What `/ready` depends on.
+/// What `/ready` checks.
 #[derive(Clone)]
-pub struct Ops {
-    pub shutdown: CancellationToken,
-    /// Probes ask all the time, so the lines that say why the role is not ready are limited.
-    pub log_limit: Arc<LogLimit>,
-    pub store: StatsStore,
+struct Ops {
+    shutdown: CancellationToken,
+    /// Probes ask all the time, and must not flood the log while something is away.
+    log_limit: Arc<LogLimit>,
+    store: StatsStore,
 }
 
 /// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
 /// `{"ready":true}`. It answers 503 with the reason while something that the role needs does not answer, and after a
 /// shutdown has begun.
-pub fn routes(ops: Ops) -> Router {
+pub fn routes(shutdown: CancellationToken, store: StatsStore) -> Router {
+    let ops = Ops { shutdown, log_limit: Arc::default(), store };
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
@@ -39,18 +40,20 @@ async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
     if ops.shutdown.is_cancelled() {
         return Err(Error::NotReady("shutting down"));
     }
-    if let Err(error) = ops.store.ready().await {
-        ops.log(&error);
-        return Err(Error::NotReady("the store does not answer"));
-    }
+    ops.check(ops.store.ready().await, "the store does not answer")?;
     Ok(Json(json!({ "ready": true })))
 }
 
 impl Ops {
-    fn log(&self, error: &anyhow::Error) {
+    /// Logs an error, and answers with the reason in its place.
+    fn check(&self, answer: anyhow::Result<()>, reason: &'static str) -> Result<(), Error> {
+        let Err(error) = answer else {
+            return Ok(());
+        };
         if let Some(withheld) = self.log_limit.allows() {
             warn!(withheld, "not ready: {error:#}");
         }
+        Err(Error::NotReady(reason))
     }
 }
 
@@ -64,10 +67,6 @@ mod tests {
 
     use super::*;
 
-    fn ops(store: StatsStore) -> Ops {
-        Ops { shutdown: CancellationToken::new(), log_limit: Arc::default(), store }
-    }
-
     async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = routes.oneshot(request).await.unwrap();
@@ -76,27 +75,29 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
-    async fn reason(ops: &Ops) -> Value {
-        let (status, mut body) = answer(routes(ops.clone()), "/ready").await;
+    async fn reason(routes: Router) -> Value {
+        let (status, mut body) = answer(routes, "/ready").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         body["error"].take()
     }
 
     #[tokio::test]
     async fn status_is_ok() {
-        let ops = ops(StatsStore::Memory(Arc::default()));
-        let got = answer(routes(ops), "/status").await;
+        let store = StatsStore::Memory(Arc::default());
+        let got = answer(routes(CancellationToken::new(), store), "/status").await;
         assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
     }
 
     #[tokio::test]
     async fn ready_says_why_it_is_not() {
-        let failing = ops(StatsStore::Failing(Arc::default(), Arc::default()));
-        assert_eq!(reason(&failing).await, "the store does not answer");
-        let ready = ops(StatsStore::Memory(Arc::default()));
-        let got = answer(routes(ready.clone()), "/ready").await;
+        let shutdown = CancellationToken::new();
+        let routes = |store| routes(shutdown.clone(), store);
+        let failing = routes(StatsStore::Failing(Arc::default(), Arc::default()));
+        assert_eq!(reason(failing).await, "the store does not answer");
+        let ready = routes(StatsStore::Memory(Arc::default()));
+        let got = answer(ready.clone(), "/ready").await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
-        ready.shutdown.cancel();
-        assert_eq!(reason(&ready).await, "shutting down");
+        shutdown.cancel();
+        assert_eq!(reason(ready).await, "shutting down");
     }
 }

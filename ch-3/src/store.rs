@@ -1,4 +1,4 @@
-//! Where totals, users and the place in the stream are kept: in memory, or in Cassandra. A closed set, so an enum.
+//! Keeps the totals, the users and the cursor, in memory or in Cassandra. It is an enum, because there are only these two.
 
 mod cassandra;
 mod memory;
@@ -31,7 +31,7 @@ pub enum StatsStore {
     Failing(Arc<MemoryStats>, Arc<Failures>),
 }
 
-/// So many loads and writes are refused; then they work.
+/// Refuses this many loads and writes, and then works.
 #[cfg(test)]
 #[derive(Default)]
 pub struct Failures {
@@ -40,10 +40,10 @@ pub struct Failures {
 }
 
 impl StatsStore {
-    /// Opens the store that is configured, for the totals of `source`; waits for one that is not there yet.
+    /// Opens the configured store, for the totals of `source`. If it does not answer yet, this waits for it.
     ///
     /// # Errors
-    /// It did not come within the time that its module states.
+    /// The store did not answer within the time that its module states.
     pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         match config.storage {
             Storage::Memory => Ok(Self::Memory(Arc::default())),
@@ -53,8 +53,8 @@ impl StatsStore {
         }
     }
 
-    /// Begins with the totals as they are kept, and gives the place in the stream that they belong to. Whoever writes
-    /// calls it first.
+    /// Loads the totals as they are kept, and returns the place in the stream that they belong to. The consumer calls it
+    /// before it writes.
     pub async fn load(&self) -> Result<Resume> {
         match self {
             Self::Memory(_) => Ok(Resume::default()),
@@ -67,7 +67,7 @@ impl StatsStore {
         }
     }
 
-    /// Counts `events`, and moves on to the place after them: both or, with an error, neither.
+    /// Counts `events`, and keeps the place after them: both or, with an error, neither.
     pub async fn record(&self, events: &[Event], resume: &Resume) -> Result<()> {
         match self {
             Self::Memory(store) => store.record(events),
@@ -90,7 +90,7 @@ impl StatsStore {
         }
     }
 
-    /// Keeps a user, in the place of an earlier one of that name.
+    /// Writes a user, and replaces an earlier user of the same name.
     pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
         match self {
             Self::Memory(store) => store.put_user(username, password_hash),
@@ -101,7 +101,7 @@ impl StatsStore {
         Ok(())
     }
 
-    /// The Argon2id hash of the user's password, in PHC form; `None` where there is no such user.
+    /// The Argon2id hash of the user's password, in PHC form; `None` if the user does not exist.
     pub async fn password_hash(&self, username: &str) -> Result<Option<String>> {
         match self {
             Self::Memory(store) => Ok(store.password_hash(username)),

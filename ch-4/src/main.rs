@@ -27,7 +27,6 @@ mod wikimedia;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -37,7 +36,6 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::ops::Ops;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -86,16 +84,16 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
     };
     let store = store?;
     let auth = Auth::open(&config.auth, store.clone()).await?;
-    let ops = Ops { shutdown: shutdown.clone(), log_limit: Arc::default(), store: store.clone() };
-    let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
+    let ops = ops::routes(shutdown.clone(), store.clone());
+    let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = wikimedia::Counters::default();
     let consumer = consumer::run(config, counters, store, shutdown.clone());
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 
-/// Serves HTTP until the shutdown, while `role` runs. The role is in a separate task, so that many events do not delay
-/// new connections.
+/// Serves HTTP until the shutdown, beside `role`. The role has a task of its own, so that many events at once do not
+/// delay new connections.
 async fn serve_beside(
     role: impl Future<Output = Result<()>> + Send + 'static,
     address: SocketAddr,

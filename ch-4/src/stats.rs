@@ -1,5 +1,5 @@
-//! What is counted: a slice of events folded into a `Delta`, deltas added up to `Totals`, totals shown as a
-//! `Snapshot`. The stores keep totals; `GET /stats` answers a snapshot.
+//! What is counted. A `Delta` is what a slice of events adds, `Totals` are the sum of all deltas, and a `Snapshot` is
+//! the part of the totals that `GET /stats` shows. The stores keep the totals.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::event::Event;
 
-/// Stands where an event names no domain.
+/// The domain of an event that names none.
 const UNKNOWN_DOMAIN: &str = "unknown";
 
 /// What `/stats` shows. `messages = bots + non_bots = sum(by_domain)`, always.

@@ -1,5 +1,5 @@
-//! Reads the topic into the store. While a write fails nothing is read; an offset is committed when what stands before
-//! it is written, so that a restart, or another member of the group, goes on there.
+//! Reads the topic and counts its events in the store. While writes fail, nothing is read. An offset is committed after
+//! all messages with a lower offset are written. A restart, or another member of the group, goes on with this offset.
 
 mod group;
 #[cfg(test)]
@@ -35,10 +35,10 @@ use crate::log_limit::LogLimit;
 use crate::retry;
 use crate::store::StatsStore;
 
-/// At most so many messages are written at once, fewer where fewer have arrived.
+/// The most messages that are written together.
 const SLICE: usize = 500;
 
-/// What the shutdown grants, of the 9 s that it has in all: to writing the last slice, then to the last commit and to
+/// The shutdown may take 9 s in all. These are the parts for writing the last slice, and for the last commit and
 /// leaving the group.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,14 +46,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone, Default)]
 pub struct Counters {
     pub messages: Counter,
-    /// Those of them that could not be decoded.
+    /// Messages that could not be decoded.
     pub skipped: Counter,
 }
 
-/// Reads until shutdown.
+/// Reads until the shutdown.
 ///
 /// # Errors
-/// The consumer can't be made, or must not go on. What passes is logged and ridden out.
+/// The consumer cannot be made, or cannot go on. Temporary errors are only logged.
 pub async fn run(
     config: config::Consumer,
     counters: Counters,
@@ -61,33 +61,30 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let topic = config.broker.wikipedia_topic.as_str();
-    let consumer = group::consumer(&config, &group::id(&config))?;
+    let consumer = group::consumer(&config)?;
     consumer.subscribe(&[topic]).context("cannot subscribe")?;
     let group = consumer.context();
     let messages = consumer.stream().filter_map(|message| ready(group.received(message)));
     let written = |partition, next_offset: i64| {
-        // This takes the offset of a message, and commits the next one.
+        // It takes the offset of the last message that is done, and commits the next one.
         if let Err(error) = consumer.store_offset(topic, partition, next_offset - 1) {
-            // The partition was taken away: its new owner reads on from the last commit.
+            // The partition has been revoked. Its new owner goes on with the committed offset.
             debug!(partition, next_offset, "offset not stored: {error}");
         }
     };
     let generation = &group.generation;
     let consumed = consume(messages, generation, written, &counters, &store, &shutdown);
     let result = in_time(consumed, &shutdown).await;
-    info!(
-        messages = counters.messages.total(),
-        skipped = counters.skipped.total(),
-        "reading ended"
-    );
-    // It commits, leaves the group, and throws away what it has fetched: all of that blocks.
+    let (messages, skipped) = (counters.messages.total(), counters.skipped.total());
+    info!(messages, skipped, "reading ended");
+    // Dropping the consumer commits, leaves the group, and drops the messages that it has fetched. All of this blocks.
     if timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(consumer))).await.is_err() {
         warn!("the group was not left in time; its others wait until this member is missed");
     }
     result
 }
 
-/// After the signal `consumed` has time to write what it took; what a slow store does not take comes again.
+/// After the signal, `consumed` has some time to write its last slice. What a slow store does not take comes again.
 async fn in_time(
     consumed: impl Future<Output = Result<()>>,
     shutdown: &CancellationToken,
@@ -105,15 +102,8 @@ async fn in_time(
     }
 }
 
-/// What a slice holds of one partition.
-#[derive(Default)]
-struct Share {
-    events: Vec<Event>,
-    first_offset: i64,
-    next_offset: i64,
-}
-
-/// Writes what comes, and calls `written` with the next offset of a partition when all before it is written.
+/// Writes the messages, slice by slice. After a slice of a partition is written, it calls `written` with the offset of
+/// the next message.
 async fn consume(
     messages: impl Stream<Item = Result<Received>>,
     generation: &AtomicU64,
@@ -122,28 +112,37 @@ async fn consume(
     store: &StatsStore,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    // Whoever looks for a skipped message finds its offset in the log, but a flood of them does not flood the log.
+    // The offset of a skipped message is logged. If there are very many, not all of them are.
     let skips = LogLimit::<1000>::default();
     let messages = messages.take_until(shutdown.cancelled());
     let mut slices = pin!(messages.ready_chunks(SLICE));
-    // The generation in which a partition was loaded last. Before the next one another consumer may have counted it.
+    // The generation in which a partition was loaded. In the next one, another consumer may have counted it meanwhile.
     let mut loaded = HashMap::new();
     while let Some(slice) = slices.next().await {
         let current = generation.load(Ordering::SeqCst);
-        let mut shares: BTreeMap<i32, Share> = BTreeMap::new();
+        let mut shares: BTreeMap<i32, (Vec<Event>, i64)> = BTreeMap::new();
         for message in slice {
             let message = message?;
-            // What was polled before the last change comes again, here or to the new owner.
+            // A message that was polled before the last change of the assignment comes again, here or elsewhere.
             if message.generation != current {
                 continue;
             }
+            let partition = message.partition;
+            if loaded.insert(partition, current) != Some(current) {
+                let load = || store.load(partition);
+                let Some(position) = retry::until_shutdown(shutdown, load).await else {
+                    return Ok(());
+                };
+                let events = doubles(position, message.offset);
+                if events > 0 {
+                    warn!(partition, events, "written and not committed, so counted again");
+                }
+            }
             counters.messages.add();
-            let share = shares
-                .entry(message.partition)
-                .or_insert_with(|| Share { first_offset: message.offset, ..Share::default() });
-            share.next_offset = message.offset + 1;
+            let (events, next_offset) = shares.entry(partition).or_default();
+            *next_offset = message.offset + 1;
             match message.event {
-                Ok(event) => share.events.push(event),
+                Ok(event) => events.push(event),
                 Err(bad) => {
                     counters.skipped.add();
                     if let Some(withheld) = skips.allows() {
@@ -152,31 +151,21 @@ async fn consume(
                 }
             }
         }
-        for (partition, share) in shares {
-            if loaded.insert(partition, current) != Some(current) {
-                let load = || store.load(partition);
-                let Some(position) = retry::until_shutdown(shutdown, load).await else {
-                    return Ok(());
-                };
-                let events = doubles(position, share.first_offset);
-                if events > 0 {
-                    warn!(partition, events, "written and not committed, so counted again");
-                }
-            }
-            let record = || store.record(partition, &share.events, share.next_offset);
+        for (partition, (events, next_offset)) in shares {
+            let record = || store.record(partition, &events, next_offset);
             if retry::until_shutdown(shutdown, record).await.is_none() {
-                // They come again, for their offset is not committed either.
+                // The events come again, because their offset is not committed.
                 return Ok(());
             }
-            written(partition, share.next_offset);
+            written(partition, next_offset);
         }
-        // A full topic never has this task wait, and others have something to do too.
+        // While there are many messages, this task never waits. It must let the other tasks run.
         yield_now().await;
     }
     Ok(())
 }
 
-/// How many of the events that come the totals hold already.
+/// How many of the messages from `first_offset` on the totals contain already.
 fn doubles(position: Option<i64>, first_offset: i64) -> i64 {
     position.map_or(0, |next_offset| (next_offset - first_offset).max(0))
 }
@@ -186,7 +175,6 @@ mod tests {
     use std::future::pending;
     use std::sync::Arc;
     use std::sync::Mutex;
-    use std::sync::atomic::AtomicUsize;
 
     use futures_util::stream;
 
@@ -196,16 +184,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn message(generation: u64, partition: i32, offset: i64) -> Result<Received> {
-        let domain = Some(partition.to_string());
-        Ok(Received {
-            generation,
-            partition,
-            offset,
-            event: Ok(Event { domain, ..Event::default() }),
-        })
+        let event = Ok(Event { domain: Some(partition.to_string()), ..Event::default() });
+        Ok(Received { generation, partition, offset, event })
     }
 
-    /// Consumes until the end of `messages`, or a shutdown after `wait`, and gives what it committed, in order.
+    /// Consumes until the end of `messages`, or a shutdown after `wait`, and returns the commits in their order.
     async fn committed(
         messages: impl Stream<Item = Result<Received>>,
         generation: &AtomicU64,
@@ -227,41 +210,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failed_load_or_write_is_tried_again_and_nothing_is_lost_or_doubled() {
         let store = StatsStore::failing(5, 7);
-        let offsets = 0..2 * SLICE as i64 + 1;
-        let messages = stream::iter(offsets.map(|offset| message(0, (offset % 3) as i32, offset)));
-        let committed = committed(messages, &AtomicU64::new(0), &store, HOUR).await;
-        let counted = store.snapshot(1).await.unwrap().messages;
-        assert_eq!(counted, 2 * SLICE as u64 + 1);
-        let last = 2 * SLICE as i64;
-        let expected = [last - 2, last - 1, last].map(|offset| ((offset % 3) as i32, offset + 1));
+        // Three slices, the last of them with one message.
+        let messages = (0..1001).map(|offset| message(0, (offset % 3) as i32, offset));
+        let generation = AtomicU64::new(0);
+        let committed = committed(stream::iter(messages), &generation, &store, HOUR).await;
+        assert_eq!(store.snapshot(1).await.unwrap().messages, 1001);
         let committed: BTreeMap<i32, i64> = committed.into_iter().collect();
-        assert_eq!(committed, expected.into());
+        assert_eq!(committed, [(0, 1000), (1, 1001), (2, 999)].into());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reading_waits_while_the_store_is_away_and_shutdown_ends_the_waiting() {
-        for (loads, writes) in [(u32::MAX, 0), (0, u32::MAX)] {
+    async fn while_the_store_is_away_nothing_is_read_and_after_the_shutdown_nothing_is_written() {
+        for (loads, writes, wait) in [
+            (u32::MAX, 0, HOUR),
+            (0, u32::MAX, HOUR),
+            // The first attempt and the one at the shutdown fail; the next one would not.
+            (2, 0, SHORTEST_WAIT / 2),
+            (0, 2, SHORTEST_WAIT / 2),
+        ] {
             let store = StatsStore::failing(loads, writes);
-            let read = AtomicUsize::new(0);
-            let endless = stream::repeat_with(|| {
-                let offset = read.fetch_add(1, Ordering::SeqCst);
-                message(0, 0, offset as i64)
-            });
-            let committed = committed(endless, &AtomicU64::new(0), &store, HOUR).await;
-            let read = read.load(Ordering::SeqCst);
-            assert!(read <= SLICE, "{read} read");
-            assert_eq!(committed, []);
-            assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_follows_a_slice_given_up_at_shutdown_is_not_written() {
-        // The try at once and the one at shutdown fail; the next one would not.
-        for (loads, writes) in [(2, 0), (0, 2)] {
-            let store = StatsStore::failing(loads, writes);
-            let two = stream::iter([message(0, 0, 0), message(0, 1, 0)]).chain(stream::pending());
-            let committed = committed(two, &AtomicU64::new(0), &store, SHORTEST_WAIT / 2).await;
+            let mut offsets = 0..;
+            let messages = offsets.by_ref().map(|offset| message(0, (offset % 2) as i32, offset));
+            let generation = AtomicU64::new(0);
+            let committed = committed(stream::iter(messages), &generation, &store, wait).await;
+            assert!(offsets.start <= SLICE as i64, "{} read", offsets.start);
             assert_eq!(committed, []);
             assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
         }
@@ -275,8 +247,7 @@ mod tests {
         ended.unwrap().unwrap();
     }
 
-    /// Each slice comes with another generation of the assignment. In the memory store a partition that is loaded begins
-    /// anew.
+    /// Loading a partition into the memory store sets its counts to nothing.
     #[tokio::test(start_paused = true)]
     async fn rebalance_drops_what_was_polled_before_it_and_loads_what_is_read_after_it() {
         let store = StatsStore::Memory(Arc::default());
@@ -289,7 +260,7 @@ mod tests {
             (2, vec![message(2, 1, 3)]),
         ];
         let slices = stream::iter(slices).then(async |(assigned, slice)| {
-            // Ends the slice before.
+            // This ends the slice before.
             yield_now().await;
             generation.store(assigned, Ordering::SeqCst);
             stream::iter(slice)
@@ -298,10 +269,8 @@ mod tests {
         let before = [(0, 1), (1, 1), (0, 2), (1, 2)];
         let after = [(1, 2), (2, 1), (1, 3), (2, 2), (1, 4)];
         assert_eq!(committed, [&before[..], &after].concat());
-        let counts = [("0", 2), ("1", 3), ("2", 2)];
-        let expected = counts.map(|(partition, count)| (partition.to_owned(), count));
-        let counted = store.snapshot(1).await.unwrap().by_domain;
-        assert_eq!(counted, expected.into());
+        let expected = [("0", 2), ("1", 3), ("2", 2)].map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(store.snapshot(1).await.unwrap().by_domain, expected.into());
     }
 
     #[test]

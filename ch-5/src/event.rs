@@ -1,5 +1,5 @@
-//! One change to a wiki, as the rest of the program sees it, and its form on the wire. Made by wikimedia.rs, written
-//! by the producer, read by the consumer.
+//! One change to a wiki, and its form in a message. wikimedia.rs makes events, the producer encodes them, and the
+//! consumer decodes them.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -7,21 +7,21 @@ use anyhow::ensure;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// What `encode` gives.
+/// The content type of what `encode` writes.
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// The longest name that is taken from a message, in bytes. The producer's are shorter; one that a store can't take
-/// as a key would hold up the partition for ever.
+/// The longest name in a message that is accepted, in bytes; the producer's are shorter. Writing a name that is too long
+/// for a key of the store would fail for ever, and the partition would never go on.
 const NAME_LIMIT: usize = 1024;
 
-/// What is kept of a RecentChange event. What the source leaves out, or gives in another type, is `None`.
+/// The fields of a RecentChange event that the program uses. A field that is absent, or of another type, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// `meta.id`: unique, the same when the stream repeats the event.
+    /// `meta.id`. It is unique, and it is the same when the stream sends the event again.
     pub id: Option<String>,
-    /// `meta.dt`: when it happened, RFC 3339. (`timestamp` can be years older on log events.)
+    /// `meta.dt`: when the change happened, as RFC 3339 writes it. (`timestamp` can be years older on log events.)
     pub time: Option<String>,
-    /// `server_name`, or `meta.domain` without it: `en.wikipedia.org`.
+    /// `server_name`, or `meta.domain` if there is none. Example: `en.wikipedia.org`.
     pub domain: Option<String>,
     /// Who made the change, an account or an IP address; never empty.
     pub user: Option<String>,
@@ -35,12 +35,12 @@ impl Event {
         serde_json::to_writer(payload, self).context("cannot encode the event")
     }
 
-    /// Takes what `encode` gives; unknown fields are passed over, and all but `bot` may be missing.
+    /// Reads what `encode` has written. Unknown fields are ignored, and every field except `bot` may be missing.
     ///
     /// # Errors
-    /// It is something else, or a name in it is too long.
+    /// The payload is not such an object, or a name in it is too long.
     pub fn decode(payload: &[u8]) -> Result<Self> {
-        // serde would take an array of six for the fields of an event.
+        // serde would also accept an array of six values as an event.
         ensure!(payload.trim_ascii_start().first() == Some(&b'{'), "no JSON object");
         let mut event: Self = serde_json::from_slice(payload)?;
         for name in [&mut event.domain, &mut event.user] {
@@ -56,61 +56,43 @@ impl Event {
 mod tests {
     use super::*;
 
-    fn whole() -> Event {
-        Event {
-            id: Some("1".to_owned()),
-            time: Some("2023-12-07T20:30:00Z".to_owned()),
-            domain: Some("en.wikipedia.org".to_owned()),
-            user: Some("Alice \"A\" \u{0} 😀".to_owned()),
+    #[test]
+    fn event_is_json_with_the_fields_in_order_and_is_decoded_from_it() {
+        let empty = r#"{"id":null,"time":null,"domain":null,"user":null,"bot":false,"title":null}"#;
+        let whole =
+            r#"{"id":"1","time":"2","domain":"3","user":"\"\u0000😀","bot":true,"title":"ü"}"#;
+        let some = |text: &str| Some(text.to_owned());
+        let event = Event {
+            id: some("1"),
+            time: some("2"),
+            domain: some("3"),
+            user: some("\"\0😀"),
             bot: true,
-            title: Some("Zürich".to_owned()),
-        }
-    }
-
-    fn encoded(event: &Event) -> String {
-        let mut payload = Vec::new();
-        event.encode(&mut payload).unwrap();
-        String::from_utf8(payload).unwrap()
-    }
-
-    #[test]
-    fn event_is_json_with_the_fields_in_order() {
-        let expected =
-            r#"{"id":null,"time":null,"domain":null,"user":null,"bot":false,"title":null}"#;
-        assert_eq!(encoded(&Event::default()), expected);
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded() {
-        for event in [whole(), Event::default()] {
-            assert_eq!(Event::decode(encoded(&event).as_bytes()).unwrap(), event);
+            title: some("ü"),
+        };
+        for (json, event) in [(empty, Event::default()), (whole, event)] {
+            let mut payload = Vec::new();
+            event.encode(&mut payload).unwrap();
+            assert_eq!(str::from_utf8(&payload), Ok(json));
+            assert_eq!(Event::decode(&payload).unwrap(), event);
         }
     }
 
     #[test]
-    fn unknown_fields_are_passed_over_and_absent_or_empty_ones_are_none() {
-        let event =
-            Event::decode(br#" {"new":{"bot":[]},"bot":true,"user":"","id":null} "#).unwrap();
+    fn unknown_fields_are_ignored_and_absent_or_empty_ones_are_none() {
+        let json = br#" {"new":{"bot":[]},"bot":true,"user":"","id":null} "#;
         let expected = Event { bot: true, ..Event::default() };
-        assert_eq!(event, expected);
+        assert_eq!(Event::decode(json).unwrap(), expected);
     }
 
     #[test]
     fn what_is_no_event_is_an_error() {
         let long = format!(r#"{{"bot":false,"user":"{}"}}"#, "x".repeat(NAME_LIMIT + 1));
-        let bad = [
-            "",
-            "{}",
-            "{",
-            "null",
-            "[null,null,null,null,true,null]",
-            r#"{"bot":1}"#,
-            r#"{"bot":true}x"#,
-            r#"{"bot":true,"user":5}"#,
-            "\u{FEFF}{\"bot\":true}",
-            &long,
-        ];
-        for text in bad {
+        let no_object =
+            ["", "{", "null", "[null,null,null,null,true,null]", "\u{FEFF}{\"bot\":true}"];
+        let bad_fields =
+            ["{}", r#"{"bot":1}"#, r#"{"bot":true}x"#, r#"{"bot":true,"user":5}"#, &long];
+        for text in [no_object, bad_fields].concat() {
             assert!(Event::decode(text.as_bytes()).is_err(), "{text}");
         }
         assert!(Event::decode(b"{\"bot\":true,\"user\":\"\xff\"}").is_err());

@@ -31,7 +31,6 @@ mod wikimedia;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -43,7 +42,6 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::broker::ready::Broker;
 use crate::broker::topics::Topic;
-use crate::ops::Ops;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -95,9 +93,7 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let ops =
-        Ops { shutdown: shutdown.clone(), log_limit: Arc::default(), store: None, broker: broker? };
-    let routes = ops::routes(ops);
+    let routes = ops::routes(shutdown.clone(), None, broker?);
     let http_addr = config.http_addr;
     let counters = producer::Counters::default();
     let producer = producer::run(config, counters, shutdown.clone());
@@ -117,21 +113,16 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     };
     let (broker, store) = opened?;
     let auth = Auth::open(&config.auth, store.clone()).await?;
-    let ops = Ops {
-        shutdown: shutdown.clone(),
-        log_limit: Arc::default(),
-        store: Some(store.clone()),
-        broker,
-    };
-    let routes = ops::routes(ops).merge(api::routes(store.clone(), auth));
+    let ops = ops::routes(shutdown.clone(), Some(store.clone()), broker);
+    let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = consumer::Counters::default();
     let consumer = consumer::run(config, counters, store, shutdown.clone());
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 
-/// Serves HTTP until the shutdown, while `role` runs. The role is in a separate task, so that many events do not delay
-/// new connections.
+/// Serves HTTP until the shutdown, beside `role`. The role has a task of its own, so that many events at once do not
+/// delay new connections.
 async fn serve_beside(
     role: impl Future<Output = Result<()>> + Send + 'static,
     address: SocketAddr,

@@ -1,5 +1,5 @@
-//! What is counted: a slice of events folded into a `Delta`, deltas added up to `Totals`, totals shown as a
-//! `Snapshot`. The stores keep totals of each partition; `GET /stats` answers a snapshot of them all.
+//! What is counted. A `Delta` is what a slice of events adds, `Totals` are the sum of all deltas of a partition, and a
+//! `Snapshot` is the part of them that `GET /stats` shows, added up over the partitions. The stores keep the totals.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use serde::Serializer;
 
 use crate::event::Event;
 
-/// Stands where an event names no domain.
+/// The domain of an event that names none.
 const UNKNOWN_DOMAIN: &str = "unknown";
 
-/// How many users a snapshot shows at most: so many are kept in order for each partition.
+/// The most users that a snapshot shows. For each partition, so many users are kept in order.
 pub const TOP_LIMIT: usize = 1000;
 
 /// What `/stats` shows. `messages = bots + non_bots = sum(by_domain)`, always.
@@ -25,14 +25,14 @@ pub struct Snapshot {
     pub bots: u64,
     pub non_bots: u64,
     pub by_domain: BTreeMap<String, u64>,
-    /// The users with most events, highest first, ties by name.
+    /// The users with the most events: the highest count first, the same count in the order of the names.
     #[serde(serialize_with = "in_order")]
     pub by_user: Vec<(String, u64)>,
 }
 
 impl Snapshot {
-    /// Of all `partitions` together, with the first `top` users. A user's events are all in one partition, so the
-    /// distinct users add up, and whoever is among the first of all is among the first of a partition.
+    /// Adds up all partitions, and keeps the first `top` users. All events of a user are in one partition, so distinct
+    /// users can be added, and a user who is among the first of all is also among the first of one partition.
     pub fn sum(partitions: impl IntoIterator<Item = Self>, top: usize) -> Self {
         let mut sum = Self::default();
         let mut by_user: HashMap<String, u64> = HashMap::new();
@@ -44,7 +44,7 @@ impl Snapshot {
             for (domain, count) in partition.by_domain {
                 *sum.by_domain.entry(domain).or_default() += count;
             }
-            // Where the topic was given more partitions a user may be in two of them.
+            // If the topic got more partitions later, a user may be in two of them.
             for (user, count) in partition.by_user {
                 *by_user.entry(user).or_default() += count;
             }
@@ -56,7 +56,7 @@ impl Snapshot {
     }
 }
 
-/// A JSON object in the order of the list.
+/// Writes the list as a JSON object, and keeps its order.
 fn in_order<S: Serializer>(by_user: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(by_user.iter().map(|(user, count)| (user, count)))
 }
@@ -123,24 +123,24 @@ impl Totals {
             bots: self.bots,
             non_bots: self.messages - self.bots,
             by_domain: self.by_domain.clone(),
-            by_user: self.top.users(),
+            by_user: self.top.0.iter().map(|(count, user)| (user.to_string(), count.0)).collect(),
         }
     }
 }
 
-/// The users with most events. Counts only grow, so that who is not among them has to be looked at only when it grows.
+/// The users with the most events. Counts only grow, so another user can only get into this list when its count grows.
 #[derive(Debug, Default)]
 pub struct Top(BTreeSet<(Reverse<u64>, Box<str>)>);
 
 impl Top {
-    /// Whether a user with that many events is among them.
+    /// Whether a user with this count belongs in the list.
     pub fn takes(&self, user: &str, count: u64) -> bool {
         let after_last =
             |(least, last): &(Reverse<u64>, Box<str>)| (Reverse(count), user) > (*least, &**last);
         self.0.len() < TOP_LIMIT || !self.0.last().is_some_and(after_last)
     }
 
-    /// A user's count has grown.
+    /// Must be called when the count of a user has grown.
     pub fn raise(&mut self, user: &str, before: u64, after: u64) {
         if !self.takes(user, after) {
             return;
@@ -152,11 +152,6 @@ impl Top {
         if self.0.len() > TOP_LIMIT {
             self.0.pop_last();
         }
-    }
-
-    fn users(&self) -> Vec<(String, u64)> {
-        let users = self.0.iter();
-        users.map(|(count, user)| (user.to_string(), count.0)).collect()
     }
 }
 
@@ -203,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Many users near the limit, so that they overtake each other all the time.
+    /// Many users have counts near the limit, so the order changes all the time.
     #[test]
     fn top_users_are_those_that_sorting_all_would_give() {
         let mut totals = Totals::default();
@@ -211,29 +206,25 @@ mod tests {
             let users = (0..500).map(|_| format!("user {}", fastrand::usize(..3000)));
             let events: Vec<Event> = users.map(|user| event(None, Some(&user), false)).collect();
             totals.add(&Delta::of(&events));
-            let all = totals.by_user.iter();
-            let mut expected: Vec<_> =
-                all.map(|(user, count)| (user.to_string(), *count)).collect();
-            expected.sort_unstable_by(|(a, more), (b, less)| less.cmp(more).then(a.cmp(b)));
-            expected.truncate(TOP_LIMIT);
-            assert_eq!(totals.top.users(), expected, "round {round}");
+            let all = totals.by_user.iter().map(|(user, count)| (Reverse(*count), user.clone()));
+            let sorted: BTreeSet<_> = all.collect();
+            let expected = sorted.into_iter().take(TOP_LIMIT).collect();
+            assert_eq!(totals.top.0, expected, "round {round}");
         }
     }
 
-    /// Alice and Bob are in two partitions, as after the topic was given more of them: only there they are two users.
+    /// Alice and Bob are in two partitions, as after the topic got more of them, so each is counted as two users.
     #[test]
     fn sum_of_partitions_is_what_one_would_have_counted() {
-        let slice = |users: [&str; 3]| users.map(|user| event(Some("a"), Some(user), user < "C"));
-        let slices = [["Dave", "Bob", "Alice"], ["Alice", "Carol", "Bob"]].map(slice);
-        let counted = |slices: &[[Event; 3]]| {
+        let events = ["Dave", "Bob", "Alice", "Alice", "Carol", "Bob"]
+            .map(|user| event(Some("a"), Some(user), user < "C"));
+        let counted = |events: &[Event]| {
             let mut totals = Totals::default();
-            for slice in slices {
-                totals.add(&Delta::of(slice));
-            }
+            totals.add(&Delta::of(events));
             totals.snapshot()
         };
-        let sum = Snapshot::sum(slices.chunks(1).map(counted), 3);
-        let mut expected = counted(&slices);
+        let sum = Snapshot::sum(events.chunks(3).map(counted), 3);
+        let mut expected = counted(&events);
         expected.distinct_users += 2;
         expected.by_user.pop();
         assert_eq!(sum, expected);

@@ -1,4 +1,4 @@
-//! Where totals and users are kept: in memory, or in Cassandra. A closed set, so an enum.
+//! Keeps the totals and the users, in memory or in Cassandra. It is an enum, because there are only these two.
 
 mod cassandra;
 mod memory;
@@ -30,7 +30,7 @@ pub enum StatsStore {
     Failing(Arc<MemoryStats>, Arc<Failures>),
 }
 
-/// So many loads and writes are refused; then they work.
+/// Refuses this many loads and writes, and then works.
 #[cfg(test)]
 #[derive(Default)]
 pub struct Failures {
@@ -39,10 +39,10 @@ pub struct Failures {
 }
 
 impl StatsStore {
-    /// Opens the store that is configured, for the totals of `source`; waits for one that is not there yet.
+    /// Opens the configured store, for the totals of `source`. If it does not answer yet, this waits for it.
     ///
     /// # Errors
-    /// It did not come within the time that its module states.
+    /// The store did not answer within the time that its module states.
     pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         match config.storage {
             Storage::Memory => Ok(Self::Memory(Arc::default())),
@@ -52,22 +52,21 @@ impl StatsStore {
         }
     }
 
-    /// Begins with the totals of a partition as they are kept, and gives the next offset, which they belong to; `None`
-    /// where nothing is known. Whoever writes to a partition calls it first, for another consumer may have counted there.
+    /// Loads the totals of a partition as they are kept, and returns the next offset, if it is known. A consumer calls it
+    /// before it counts in a partition, because another one may have counted there.
     pub async fn load(&self, partition: i32) -> Result<Option<i64>> {
         match self {
-            Self::Memory(store) => store.begin(partition),
-            Self::Cassandra(store) => return store.load(partition).await,
+            Self::Memory(store) => Ok(store.load(partition)),
+            Self::Cassandra(store) => store.load(partition).await,
             #[cfg(test)]
             Self::Failing(store, failures) => {
                 fail(&failures.loads)?;
-                store.begin(partition);
+                Ok(store.load(partition))
             }
         }
-        Ok(None)
     }
 
-    /// Counts `events` of a partition, and moves on to the offset after them: both or, with an error, neither.
+    /// Counts `events` of a partition, and keeps the offset of the next message: both or, with an error, neither.
     pub async fn record(&self, partition: i32, events: &[Event], next_offset: i64) -> Result<()> {
         match self {
             Self::Memory(store) => store.record(partition, events),
@@ -91,7 +90,7 @@ impl StatsStore {
         }
     }
 
-    /// Keeps a user, in the place of an earlier one of that name.
+    /// Writes a user, and replaces an earlier user of the same name.
     pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
         match self {
             Self::Memory(store) => store.put_user(username, password_hash),
@@ -102,7 +101,7 @@ impl StatsStore {
         Ok(())
     }
 
-    /// The Argon2id hash of the user's password, in PHC form; `None` where there is no such user.
+    /// The Argon2id hash of the user's password, in PHC form; `None` if the user does not exist.
     pub async fn password_hash(&self, username: &str) -> Result<Option<String>> {
         match self {
             Self::Memory(store) => Ok(store.password_hash(username)),

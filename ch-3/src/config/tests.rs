@@ -59,7 +59,7 @@ fn bad_value_is_refused_by_name() {
 }
 
 #[test]
-fn keyspace_has_at_most_48_characters() {
+fn name_of_the_longest_length_is_taken_and_a_longer_one_refused() {
     values::keyspace(&"a".repeat(48)).unwrap();
     values::keyspace(&"a".repeat(49)).unwrap_err();
 }

@@ -32,7 +32,7 @@ const PARTITION: i32 = 0;
 
 const COUNT: &str = "count";
 const DOMAIN: &str = "domain";
-/// Sorts after the other kinds, so that `/stats` reads all but the users in one slice.
+/// This name sorts after those of the other kinds, so `/stats` can read all rows but those of the users in one range.
 const USER: &str = "user";
 
 /// `source`, `partition`, `kind`, `name`, `value`.
@@ -49,7 +49,7 @@ pub struct CassandraStats {
     insert_user: PreparedStatement,
     select_user: PreparedStatement,
     select_ready: PreparedStatement,
-    /// As they stand in Cassandra, once they are loaded.
+    /// The totals as they are in Cassandra, if they are loaded.
     totals: Mutex<Option<Totals>>,
 }
 
@@ -108,7 +108,7 @@ impl CassandraStats {
         })
     }
 
-    /// Reads all totals, in pages, and gives the place that they belong to.
+    /// Loads all totals, in pages, and returns the place that they belong to.
     pub async fn load(&self) -> Result<Resume> {
         let mut totals = self.totals.lock().await;
         let (loaded, cursor) = self.read().await.context("cannot load the totals")?;
@@ -161,7 +161,7 @@ impl CassandraStats {
         Ok(())
     }
 
-    /// One read of one partition: all of it is of one moment, as it was written.
+    /// One read of one Cassandra partition, so all values belong to the same write.
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let result =
             self.session.execute_unpaged(&self.select_shown, (&self.source, PARTITION)).await;
@@ -205,7 +205,7 @@ impl CassandraStats {
     }
 }
 
-/// What the rows that `delta` touches will hold.
+/// The rows that `delta` changes, with their new values.
 fn rows<'a>(source: &'a str, partition: i32, totals: &Totals, delta: &'a Delta) -> Vec<Row<'a>> {
     let row = |kind, name, value: u64| (source, partition, kind, name, value.cast_signed());
     let known = |user: &str| totals.by_user.get(user).copied().unwrap_or_default();

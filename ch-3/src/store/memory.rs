@@ -1,4 +1,4 @@
-//! The store that needs nothing and forgets everything when the process ends.
+//! The store in memory. It needs no service, and forgets everything when the process ends.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::stats::Totals;
 
 #[derive(Default)]
 pub struct MemoryStats {
-    /// One lock for all of it: every snapshot is a picture of one moment.
+    /// One lock for all totals, so every snapshot shows the totals of one moment.
     totals: Mutex<Totals>,
     password_hashes: Mutex<HashMap<String, String>>,
 }
@@ -36,7 +36,7 @@ impl MemoryStats {
     }
 }
 
-/// Nothing panics while it holds one of these locks.
+/// No code panics while it holds one of these locks, so a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -35,7 +35,11 @@ async fn server() -> Router {
         admin_password_hash: cheap.hash_password(b"right").unwrap().to_string(),
     };
     let store = StatsStore::Memory(Arc::default());
-    let event = Event { domain: Some("en.wikipedia.org".to_owned()), ..Event::default() };
+    let event = Event {
+        domain: Some("en.wikipedia.org".to_owned()),
+        user: Some("Alice".to_owned()),
+        ..Event::default()
+    };
     store.record(&[event], &Resume::default()).await.unwrap();
     let auth = Auth::open(&config, store.clone()).await.unwrap();
     app(routes(store, auth))
@@ -75,7 +79,7 @@ async fn right_password_gives_a_token_that_opens_the_statistics() {
     let bearer = format!("Bearer {}", body["token"].as_str().unwrap());
     let (status, _, body) = send(&server, stats(Some(&bearer))).await;
     let expected = json!({
-        "messages": 1, "distinct_users": 0, "bots": 0, "non_bots": 1, "by_domain": {"en.wikipedia.org": 1},
+        "messages": 1, "distinct_users": 1, "bots": 0, "non_bots": 1, "by_domain": {"en.wikipedia.org": 1},
     });
     assert_eq!((status, body), (StatusCode::OK, expected));
 }

@@ -1,4 +1,4 @@
-//! What holds for the stores alike, and what a restart finds in Cassandra.
+//! Tests that both stores must pass, and tests of what a restart finds in Cassandra.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -101,7 +101,7 @@ async fn write_whose_outcome_was_unknown_is_the_same_written_again() {
     let config = fresh();
     let one = loaded(&config).await;
     let other = loaded(&config).await;
-    // Both know the same totals: what `one` wrote is what `other` writes again.
+    // Both have loaded the same totals, so `other` writes the same values as `one`.
     fill(&one, 0..500).await;
     fill(&other, 0..500).await;
     let snapshot = snapshot(&other).await;

@@ -65,9 +65,11 @@ fn bad_value_is_refused_by_name() {
 }
 
 #[test]
-fn keyspace_has_at_most_48_characters() {
+fn name_of_the_longest_length_is_taken_and_a_longer_one_refused() {
     values::keyspace(&"a".repeat(48)).unwrap();
     values::keyspace(&"a".repeat(49)).unwrap_err();
+    values::topic(&"a".repeat(249)).unwrap();
+    values::topic(&"a".repeat(250)).unwrap_err();
 }
 
 #[test]
@@ -129,10 +131,4 @@ fn properties_are_names_and_values_in_their_order() {
     let expected = [("b", "x=y"), ("a", "1")];
     assert_eq!(two, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     assert!(values::properties("").unwrap().0.is_empty());
-}
-
-#[test]
-fn topic_has_at_most_249_characters() {
-    values::topic(&"x".repeat(249)).unwrap();
-    values::topic(&"x".repeat(250)).unwrap_err();
 }

@@ -87,8 +87,7 @@ pub fn properties(text: &str) -> Result<Properties> {
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or_default();
         ensure!(!name.trim().is_empty(), "not name=value, or several of them with commas between");
-        let pair = (name.trim().to_owned(), value.trim().to_owned());
-        properties.0.push(pair);
+        properties.0.push((name.trim().to_owned(), value.trim().to_owned()));
     }
     Ok(properties)
 }

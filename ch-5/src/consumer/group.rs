@@ -1,4 +1,4 @@
-//! The consumer's membership in its group: its settings, what is assigned to it, and its messages as they are polled.
+//! The consumer as a member of its group: its settings, its assignment, and the messages that it receives.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -28,40 +28,32 @@ use crate::config::Storage;
 use crate::event::Event;
 use crate::log_limit::LogLimit;
 
-/// The group to join. The memory store forgets, so each process reads everything, in a group of its own.
-pub fn id(config: &config::Consumer) -> String {
-    let group = &config.consumer_group;
-    if forgets(config) {
-        return format!("{group}-{:016x}", fastrand::u64(..));
-    }
-    group.clone()
-}
-
-fn forgets(config: &config::Consumer) -> bool {
-    matches!(config.store.storage, Storage::Memory)
-}
-
-pub fn consumer(config: &config::Consumer, group: &str) -> Result<StreamConsumer<Group>> {
-    let commits = if forgets(config) { "false" } else { "true" };
+pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
+    let group = config.consumer_group.clone();
+    let (group, commits) = match config.store.storage {
+        // It forgets, so each process reads the whole topic in a group of its own, and commits nothing.
+        Storage::Memory => (format!("{group}-{:016x}", fastrand::u64(..)), "false"),
+        Storage::Cassandra => (group, "true"),
+    };
     let settings = broker::settings(
         &config.broker,
         &[
-            // What is fetched ahead, in all partitions together. Payloads alone are counted, and librdkafka keeps some
-            // 400 bytes beside each: short messages take several times as much. When it is used up, fetching goes on
-            // at once.
+            // How much is fetched ahead, for all partitions together. librdkafka counts only the payloads, but needs
+            // about 400 bytes more for each message.
             ("queued.max.messages.kbytes", "4096"),
+            // How soon fetching goes on after that limit was reached.
             ("fetch.queue.backoff.ms", "5"),
             ("auto.commit.interval.ms", "1000"),
-            // A topic that is created, or grows, while this runs is noticed so soon.
+            // How soon the consumer notices that a topic was created or has more partitions.
             ("topic.metadata.refresh.interval.ms", "10000"),
         ],
         &[
-            ("group.id", group),
+            ("group.id", &group),
             ("group.protocol", "classic"),
             ("partition.assignment.strategy", "range,roundrobin"),
             ("auto.offset.reset", "earliest"),
             ("enable.auto.commit", commits),
-            // An offset is stored for the commit when its event is written, not when it is handed out.
+            // The offset to commit is stored after the event is written, not when librdkafka hands out the message.
             ("enable.auto.offset.store", "false"),
         ],
     );
@@ -69,12 +61,12 @@ pub fn consumer(config: &config::Consumer, group: &str) -> Result<StreamConsumer
     settings.create_with_context(Group::default()).map_err(broker::unusable)
 }
 
-/// What librdkafka tells about the membership of the group. It is called by `poll_next` of the consumer's stream, so
-/// on the task that reads it and between two messages: nothing here may block, and no assignment changes while that
-/// task writes. Only the last revocation and commit come from where the consumer is dropped.
+/// What librdkafka reports about the group. `poll_next` of the consumer's stream calls it, so it runs in the task that
+/// reads the stream, between two messages: nothing here may block, and the assignment does not change while this task
+/// writes. Only the last revocation and the last commit run where the consumer is dropped.
 #[derive(Default)]
 pub struct Group {
-    /// Goes up with every change of the assignment.
+    /// The number of changes of the assignment so far.
     pub generation: AtomicU64,
     commits: LogLimit,
     log: Log,
@@ -98,25 +90,21 @@ impl ConsumerContext for Group {
             Rebalance::Revoke(list) => ("partitions revoked", list),
             Rebalance::Error(error) => return warn!("rebalance: {error}"),
         };
-        let list = list.elements();
-        let partitions: Vec<i32> = list.iter().map(|element| element.partition()).collect();
+        let partitions: Vec<_> = list.elements().iter().map(|one| one.partition()).collect();
         info!(?partitions, "{what}");
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        match result {
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => {
-                if let Some(withheld) = self.commits.allows() {
-                    warn!(withheld, "offsets not committed: {error}");
-                }
-            }
-            Ok(()) => {}
+        if let Err(error) = result
+            && error != KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)
+            && let Some(withheld) = self.commits.allows()
+        {
+            warn!(withheld, "offsets not committed: {error}");
         }
     }
 }
 
-/// A message, as soon as it was polled.
+/// A message, as it was polled.
 pub struct Received {
     pub generation: u64,
     pub partition: i32,
@@ -124,7 +112,7 @@ pub struct Received {
     pub event: Result<Event, Undecodable>,
 }
 
-/// What is no event: the whole message as it came, and what is wrong with it.
+/// A message that is not an event, and what is wrong with it.
 pub struct Undecodable {
     pub message: OwnedMessage,
     pub error: anyhow::Error,
@@ -139,7 +127,7 @@ impl Undecodable {
 }
 
 impl Group {
-    /// Nothing for an error that passes: it has been logged.
+    /// `None` for a temporary error, which has been logged already.
     pub fn received(&self, message: KafkaResult<BorrowedMessage>) -> Option<Result<Received>> {
         let message = match message {
             Ok(message) => message,

@@ -1,7 +1,8 @@
-//! The consumer against a broker in this process.
+//! Tests the consumer with a broker in the same process.
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -9,16 +10,14 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr;
-use tokio::time::Instant;
 
 use super::*;
 use crate::broker::ready::Broker;
 use crate::config::Storage;
-use crate::store::Failures;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
-/// A group's first rebalance takes 3 s here.
+/// With this broker, the first assignment of a group takes 3 s.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn cluster(partitions: i32) -> Cluster {
@@ -29,7 +28,7 @@ fn cluster(partitions: i32) -> Cluster {
 
 fn config(cluster: &Cluster, storage: Storage) -> config::Consumer {
     let mut broker = config::Broker::for_test(&[cluster.bootstrap_servers()]);
-    // When a member has left, this broker lets the next one wait for a whole session.
+    // After a member has left, this broker makes the next one wait for a whole session timeout.
     let session = ("session.timeout.ms".to_owned(), "6000".to_owned());
     broker.redpanda_properties.0 = vec![session];
     config::Consumer {
@@ -61,24 +60,23 @@ async fn produce(cluster: &Cluster, payloads: &[&str]) {
     }
 }
 
-async fn until(what: &str, reached: impl AsyncFn() -> bool) {
-    let begun = Instant::now();
-    while !reached().await {
-        assert!(begun.elapsed() < DEADLINE, "never came to {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
+async fn until(reached: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !reached().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.unwrap();
 }
 
 async fn until_counted(store: &StatsStore, messages: u64) {
-    let counted = async || store.snapshot(1).await.unwrap().messages == messages;
-    until(&format!("{messages} messages"), counted).await;
+    until(async || store.snapshot(1).await.unwrap().messages == messages).await;
 }
 
-/// Runs a consumer beside `work`, and well to its end.
+/// Runs a consumer while `work` is done, and then ends it cleanly.
 async fn run_beside(config: config::Consumer, store: &StatsStore, work: impl Future<Output = ()>) {
     let shutdown = CancellationToken::new();
-    let running = run(config, Counters::default(), store.clone(), shutdown.clone());
-    let running = tokio::spawn(running);
+    let running = tokio::spawn(run(config, Counters::default(), store.clone(), shutdown.clone()));
     work.await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
@@ -101,45 +99,31 @@ async fn bad_messages_are_skipped_and_the_others_counted() {
     assert_eq!(by_user, [("Alice".to_owned(), 20)]);
 }
 
-/// With a store that keeps what it has, a second consumer goes on where the first one ended.
+/// The first consumer writes nothing, so it commits nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn next_consumer_goes_on_after_what_was_written() {
     let cluster = cluster(2);
     produce(&cluster, &[GOOD; 10]).await;
-    let first = StatsStore::failing(2, 3);
-    run_until(config(&cluster, Storage::Cassandra), &first, 10).await;
+    let config = || config(&cluster, Storage::Cassandra);
+    let first = StatsStore::failing(0, u32::MAX);
+    let StatsStore::Failing(_, failures) = &first else { panic!("another store") };
+    let tried = until(async || failures.writes.load(Ordering::SeqCst) < u32::MAX);
+    run_beside(config(), &first, tried).await;
+    run_until(config(), &StatsStore::failing(2, 3), 10).await;
     produce(&cluster, &[GOOD; 5]).await;
-    let second = StatsStore::Memory(Arc::default());
-    run_until(config(&cluster, Storage::Cassandra), &second, 5).await;
+    run_until(config(), &StatsStore::Memory(Arc::default()), 5).await;
 }
 
-/// Nothing was committed for what could not be written, so it comes again.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_written_is_not_committed() {
-    let cluster = cluster(1);
-    produce(&cluster, &[GOOD; 10]).await;
-    let failures = Arc::new(Failures::default());
-    failures.writes.store(u32::MAX, Ordering::SeqCst);
-    let failing = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
-    let tried = async || failures.writes.load(Ordering::SeqCst) < u32::MAX;
-    let config_of = || config(&cluster, Storage::Cassandra);
-    run_beside(config_of(), &failing, until("a write", tried)).await;
-    let second = StatsStore::Memory(Arc::default());
-    run_until(config_of(), &second, 10).await;
-}
-
-/// Also beside another one: each has all partitions to itself.
+/// Of two consumers at the same time, each reads all partitions.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_store_counts_everything_from_the_first_message_every_time() {
     let cluster = cluster(3);
     produce(&cluster, &[GOOD; 10]).await;
     for _ in 0..2 {
         let stores = [(); 2].map(|()| StatsStore::Memory(Arc::default()));
-        let [one, other] = [0, 1].map(|number| {
-            let config = config(&cluster, Storage::Memory);
-            run_until(config, &stores[number], 10)
-        });
-        tokio::join!(one, other);
+        let consumers =
+            stores.each_ref().map(|store| run_until(config(&cluster, Storage::Memory), store, 10));
+        join_all(consumers).await;
     }
 }
 
@@ -153,8 +137,7 @@ async fn broker_that_goes_away_and_fails_is_ridden_out() {
     let work = async {
         until_counted(&store, 10).await;
         cluster.broker_down(1).unwrap();
-        let away = async || broker.ready().await.is_err();
-        until("a broker that is away", away).await;
+        until(async || broker.ready().await.is_err()).await;
         cluster.broker_up(1).unwrap();
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
         cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 5]);

@@ -30,23 +30,23 @@ use crate::store::session;
 /// How long `/ready` waits for an answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Stands for no partition of a topic: its rows name those that have been loaded.
+/// This partition does not exist in a topic. Its rows name the partitions that have been loaded.
 const INDEX: i32 = -1;
 const PARTITION: &str = "partition";
 
 const COUNT: &str = "count";
 const DOMAIN: &str = "domain";
-/// The users that are among the first have their rows here, the others in `USER`. Who falls out keeps the row, of which
-/// nothing is shown: a thousand others of the partition are ahead for ever. (Deleted rows would be read with the rest
-/// for ten days, and fail the read from 100,000 on.) So a user may have both, and the higher count holds.
+/// The users that are among the first have rows of this kind, the others of kind `USER`. Who is no longer among the
+/// first keeps the old row. It is never shown, because a thousand users have higher counts. (Cassandra would read
+/// deleted rows for ten days, and fail at 100,000 of them.) So a user may have two rows, and the higher count is right.
 const TOP: &str = "top";
-/// Sorts after the other kinds, so that `/stats` reads all but the users in one slice.
+/// This name sorts after those of the other kinds, so `/stats` can read all rows but those of the users in one range.
 const USER: &str = "user";
 
 /// `source`, `partition`, `kind`, `name`, `value`.
 type Row<'a> = (&'a str, i32, &'a str, &'a str, i64);
 
-/// The totals of one partition as they stand in Cassandra, once they are loaded.
+/// The totals of one partition as they are in Cassandra, if they are loaded.
 type Partition = Mutex<Option<Totals>>;
 
 pub struct CassandraStats {
@@ -119,14 +119,14 @@ impl CassandraStats {
         })
     }
 
-    /// Also for a partition of which nothing is known yet.
+    /// Also for a partition that is not loaded yet.
     pub fn partition(&self, partition: i32) -> Arc<Partition> {
         let partitions = self.partitions.lock();
         let mut partitions = partitions.unwrap_or_else(PoisonError::into_inner);
         Arc::clone(partitions.entry(partition).or_default())
     }
 
-    /// Reads all totals of a partition, in pages, and gives the next offset, which they belong to.
+    /// Loads all totals of a partition, in pages, and returns the next offset, which they belong to.
     pub async fn load(&self, partition: i32) -> Result<Option<i64>> {
         let totals = self.partition(partition);
         let mut totals = totals.lock().await;
@@ -199,7 +199,7 @@ impl CassandraStats {
         Ok(Snapshot::sum(try_join_all(partitions).await?, top))
     }
 
-    /// One read of one partition: all of it is of one moment, as it was written.
+    /// One read of one Cassandra partition, so all values belong to the same write.
     async fn shown(&self, partition: i32) -> Result<Snapshot> {
         let result =
             self.session.execute_unpaged(&self.select_shown, (&self.source, partition)).await;
@@ -244,7 +244,7 @@ impl CassandraStats {
     }
 }
 
-/// What the rows that `delta` touches will hold.
+/// The rows that `delta` changes, with their new values.
 fn rows<'a>(source: &'a str, partition: i32, totals: &Totals, delta: &'a Delta) -> Vec<Row<'a>> {
     let row = |kind, name, value: u64| (source, partition, kind, name, value.cast_signed());
     let known = |user: &str| totals.by_user.get(user).copied().unwrap_or_default();

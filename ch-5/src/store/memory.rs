@@ -1,4 +1,4 @@
-//! The store that needs nothing and forgets everything when the process ends.
+//! The store in memory. It needs no service, and forgets everything when the process ends.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::stats::Totals;
 
 #[derive(Default)]
 pub struct MemoryStats {
-    /// One lock for all partitions: every snapshot is a picture of one moment.
+    /// One lock for all partitions, so every snapshot shows the totals of one moment.
     totals: Mutex<HashMap<i32, Totals>>,
     password_hashes: Mutex<HashMap<String, String>>,
 }
@@ -24,9 +24,10 @@ impl MemoryStats {
         totals.entry(partition).or_default().add(&delta);
     }
 
-    /// Counts a partition from nothing: its events come again from the first one.
-    pub fn begin(&self, partition: i32) {
+    /// Begins a partition with nothing, because its events come again from the first one.
+    pub fn load(&self, partition: i32) -> Option<i64> {
         lock(&self.totals).remove(&partition);
+        None
     }
 
     pub fn snapshot(&self, top: usize) -> Snapshot {
@@ -45,7 +46,7 @@ impl MemoryStats {
     }
 }
 
-/// Nothing panics while it holds one of these locks.
+/// No code panics while it holds one of these locks, so a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
