@@ -1,5 +1,5 @@
-//! Writes and reads the cursor: the place in the stream up to which all events are acknowledged. It is in a topic of its
-//! own, of which only the first partition is used: the newest message whose key is the name of the events' topic.
+//! Writes and reads the cursor: the place in the stream up to which all events are acknowledged. It is in a topic of
+//! its own, of which only the first partition is used: the newest message whose key is the name of the events' topic.
 //! Compaction deletes most of the older ones.
 
 use std::time::Duration;
@@ -55,10 +55,8 @@ pub async fn write(
         .partition(PARTITION)
         .key(&config.broker.wikipedia_topic)
         .payload(&value);
-    match client.send(record, Timeout::Never).await {
-        Ok(_) => Ok(()),
-        Err((error, _)) => Err(plain(error).context("cannot write the cursor")),
-    }
+    let written = client.send(record, Timeout::Never).await;
+    written.map(drop).map_err(|(error, _)| plain(error).context("cannot write the cursor"))
 }
 
 /// The cursor that was written last for `config.broker.wikipedia_topic`, or the default if there is none.
@@ -144,14 +142,14 @@ fn newest(
     }
 }
 
-/// The first offset, and the one after the last message. An unknown topic is never taken for an empty one, because it may
-/// exist and the broker has not heard of it yet. If it does not exist, because the broker has no admin API by which it
-/// could be created, asking for its metadata creates it, as the first message would. Then it is known, and empty.
+/// The first offset, and the one after the last message. An unknown topic is never taken for an empty one, because it
+/// may exist and the broker has not heard of it yet. If it does not exist, because the broker has no admin API by which
+/// it could be created, asking for its metadata creates it, as the first message would. Then it is known, and empty.
 fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> Result<(i64, i64)> {
+    let left = || deadline.saturating_duration_since(Instant::now()).min(ATTEMPT_TIMEOUT);
     let mut cause = None;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let error = match consumer.fetch_watermarks(topic, PARTITION, left.min(ATTEMPT_TIMEOUT)) {
+        let error = match consumer.fetch_watermarks(topic, PARTITION, left()) {
             Ok(watermarks) => return Ok(watermarks),
             Err(error) => error,
         };
@@ -160,12 +158,11 @@ fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> R
             Some(RDKafkaErrorCode::OperationTimedOut) => cause.get_or_insert(error),
             _ => cause.insert(error),
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if left().is_zero() {
             return Err(plain(cause.clone()));
         }
         // This is only done to create the topic. If it fails, the next attempt fails too and says why.
-        _ = consumer.fetch_metadata(Some(topic), left.min(ATTEMPT_TIMEOUT));
+        _ = consumer.fetch_metadata(Some(topic), left());
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -58,6 +58,15 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The message or another one of its batch is the reason for these errors, and not the connection or the broker.
+const REFUSALS: [RDKafkaErrorCode; 5] = [
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::MessageBatchTooLarge,
+    RDKafkaErrorCode::InvalidMessageSize,
+    RDKafkaErrorCode::InvalidRecord,
+    RDKafkaErrorCode::InvalidDifferentRecord,
+];
+
 /// The numbers of events that were read, acknowledged and refused. Clones share the same counters.
 #[derive(Clone, Default)]
 pub struct Counters {
@@ -90,10 +99,9 @@ pub async fn run(
 
 async fn read_and_write(writer: &Writer<'_>, shutdown: &CancellationToken) -> Result<()> {
     let reading = cursor::read(writer.config, cursor::READ_TIMEOUT);
-    let Some(resume) = shutdown.run_until_cancelled(reading).await else {
+    let Some(resume) = shutdown.run_until_cancelled(reading).await.transpose()? else {
         return Ok(());
     };
-    let resume = resume?;
     let counters = writer.counters.stream.clone();
     let events = wikimedia::events(&writer.config.stream, resume.clone(), counters)?;
     produce(events, resume, writer, shutdown).await
@@ -182,7 +190,7 @@ async fn write_all(
             records.recv_many(&mut slice, SLICE).await;
             let mut ids = slice.iter().filter_map(|record| record.place.last_event_id.as_deref());
             // Without a cursor, a restart would begin with the events of its own time, and those before would be lost.
-            // So the first one is written before anything is sent. It has seen nothing: the first event comes again too.
+            // So one is written before the first event is sent. It has seen nothing, so this event too comes again.
             if place.last_event_id.is_none()
                 && let Some(id) = ids.next()
             {
@@ -241,8 +249,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Hands all records to librdkafka before it waits for the first to be acknowledged, so that a user's events stay in
-    /// their order. Returns those that were refused.
+    /// Hands all records to librdkafka before it waits for the first to be acknowledged, so that a user's events stay
+    /// in their order. Returns those that were refused.
     async fn send<'r>(
         &self,
         client: &Client,
@@ -284,7 +292,9 @@ impl<'a> Writer<'a> {
                 self.counters.acknowledged.add();
                 Ok(None)
             }
-            Err(error) if is_refusal(&error) => Ok(Some((record, error))),
+            Err(error) if REFUSALS.map(Some).contains(&error.rdkafka_error_code()) => {
+                Ok(Some((record, error)))
+            }
             Err(error) => Err(plain(error).context("the broker did not take a message")),
         }
     }
@@ -319,18 +329,4 @@ fn client(config: &config::Broker, messages_in_a_batch: &str) -> Result<Client> 
     broker::settings(config, &[], &fixed)
         .create_with_context(Log::default())
         .map_err(broker::unusable)
-}
-
-/// Whether the message or another one of its batch is the reason for the error, and not the connection or the broker.
-fn is_refusal(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::MessageBatchTooLarge
-                | RDKafkaErrorCode::InvalidMessageSize
-                | RDKafkaErrorCode::InvalidRecord
-                | RDKafkaErrorCode::InvalidDifferentRecord
-        )
-    )
 }

