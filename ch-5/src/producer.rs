@@ -26,8 +26,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::sleep_until;
 use tokio::time::timeout;
-use tokio::try_join;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use tracing::info;
@@ -177,33 +177,30 @@ async fn write_all(
     writer: &Writer<'_>,
 ) -> Result<()> {
     let mut slice = Vec::new();
-    let mut cursor_written = Instant::now();
+    let (mut moved, mut cursor_due) = (false, Instant::now() + CURSOR_INTERVAL);
     loop {
-        let cursor = async {
-            if cursor_written.elapsed() >= CURSOR_INTERVAL {
+        tokio::select! {
+            _ = records.recv_many(&mut slice, SLICE) => {}
+            // Also while the stream is silent.
+            () = sleep_until(cursor_due), if moved => {
                 writer.write_cursor(place).await?;
-                cursor_written = Instant::now();
+                (moved, cursor_due) = (false, Instant::now() + CURSOR_INTERVAL);
+                continue;
             }
-            anyhow::Ok(())
-        };
-        let next = async {
-            records.recv_many(&mut slice, SLICE).await;
-            let mut ids = slice.iter().filter_map(|record| record.place.last_event_id.as_deref());
-            // Without a cursor, a restart would begin with the events of its own time, and those before would be lost.
-            // So one is written before the first event is sent. It has seen nothing, so this event too comes again.
-            if place.last_event_id.is_none()
-                && let Some(id) = ids.next()
-            {
-                writer.write_cursor(&id.parse().map_err(anyhow::Error::msg)?).await?;
-            }
-            writer.write(&slice).await
-        };
-        // The next slice does not wait for the cursor.
-        try_join!(cursor, next)?;
+        }
+        let mut ids = slice.iter().filter_map(|record| record.place.last_event_id.as_deref());
+        // Without a cursor, a restart would begin with the events of its own time, and those before would be lost. So
+        // one is written before the first event is sent. It has seen nothing, so this event too comes again.
+        if place.last_event_id.is_none()
+            && let Some(id) = ids.next()
+        {
+            writer.write_cursor(&id.parse().map_err(anyhow::Error::msg)?).await?;
+        }
+        writer.write(&slice).await?;
         let Some(last) = slice.pop() else {
             return Ok(());
         };
-        *place = last.place;
+        (*place, moved) = (last.place, true);
         slice.clear();
     }
 }

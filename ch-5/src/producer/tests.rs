@@ -181,12 +181,15 @@ fn copies(config: &config::Producer, count: usize) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
-    // The second time librdkafka's own queue is full again and again.
-    for properties in [&[][..], &[("queue.buffering.max.messages", "100")]] {
+    // So many that the queue has room again and again before the last one is in it.
+    const COUNT: usize = 10_000;
+    // The second time librdkafka's own queue is full most of the time.
+    let full = [("queue.buffering.max.messages", "100"), ("linger.ms", "0")];
+    for properties in [&[][..], &full] {
         let (_cluster, config) = setup(1, properties);
         let shutdown = CancellationToken::new();
-        produce(place(0), events(1..=2_000), &config, &shutdown).await.unwrap();
-        assert_eq!(copies(&config, 2_000), [1; 2_000]);
+        produce(place(0), events(1..=COUNT), &config, &shutdown).await.unwrap();
+        assert_eq!(copies(&config, COUNT), [1; COUNT]);
         let mut of_user: HashMap<String, (i32, usize)> = HashMap::new();
         for message in written(&config) {
             let event = decoded(&message);
@@ -202,7 +205,7 @@ async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
                 assert!(before.is_none_or(|before| before.0 == partition && before.1 < number));
             }
         }
-        assert_eq!(read_cursor(&config).await, place(2_000));
+        assert_eq!(read_cursor(&config).await, place(COUNT));
     }
 }
 
