@@ -5,17 +5,22 @@
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
 
-/// A port on the loopback that was free a moment ago.
+/// Below those that a system gives to clients (Linux from 32768, macOS from 49152): nobody gets one of these by chance
+/// before it is used, or while a server that is started again is away.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port on the loopback that was free a moment ago, as was the next one, which Kafka's controller takes.
 pub fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr()?.port())
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut tries = (0..1000).map(|_| fastrand::u16(PORTS));
+    tries.find(|port| is_free(*port) && is_free(port + 1)).context("cannot find a free port")
 }
 
 /// The program that listens on `port`, as in `java (pid 4711)`; `None` where the port is free.
@@ -105,6 +110,14 @@ mod tests {
     fn lsof_fields_become_a_name() {
         assert_eq!(lsof_owner("p4711\ncjava\nf12\n").as_deref(), Some("java (pid 4711)"));
         assert_eq!(lsof_owner(""), None);
+    }
+
+    #[test]
+    fn free_port_and_the_next_one_are_free_and_none_that_a_client_gets_by_chance() {
+        let port = free_port().unwrap();
+        assert!(PORTS.contains(&port), "{port}");
+        let bound = [port, port + 1].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        assert!(bound.iter().all(Result::is_ok), "{bound:?}");
     }
 
     #[test]

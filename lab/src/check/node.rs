@@ -17,12 +17,8 @@ pub struct Node {
 
 impl Node {
     pub async fn start() -> Result<Self> {
-        let node = Self {
-            folder: scratch::folder()?,
-            // The next port is the controller's.
-            port: free_port()?,
-            running: Mutex::default(),
-        };
+        let node =
+            Self { folder: scratch::folder()?, port: free_port()?, running: Mutex::default() };
         node.come_back().await?;
         Ok(node)
     }

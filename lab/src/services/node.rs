@@ -98,20 +98,10 @@ mod tests {
     use crate::ports::free_port;
     use crate::scratch::Scratch;
 
-    /// Two ports side by side.
-    fn port() -> u16 {
-        loop {
-            let port = free_port().unwrap();
-            if port < u16::MAX && ports::owner(port + 1).is_none() {
-                return port;
-            }
-        }
-    }
-
     #[tokio::test]
     #[ignore = "needs Java 17 and Maven, and builds lab-broker"]
     async fn what_is_acknowledged_outlives_a_kill() {
-        let (folder, port) = (Scratch::new(), port());
+        let (folder, port) = (Scratch::new(), free_port().unwrap());
         let node = Kafka::start(folder.path(), port).await.unwrap();
         let broker = Broker::at(node.address.to_string());
         let config = [("cleanup.policy", "compact")];

@@ -10,10 +10,8 @@ use crate::bench::row::Measured;
 use crate::bench::usage::Usage;
 use crate::broker::Broker;
 use crate::chapters;
-use crate::ports;
 use crate::ports::free_port;
 use crate::services::Kafka;
-use crate::services::kafka;
 
 pub struct BenchBroker {
     pub broker: Broker,
@@ -26,18 +24,6 @@ struct Own {
     folder: TempDir,
 }
 
-/// One whose neighbour, which Kafka's controller takes, is free too.
-fn kafka_port() -> Result<u16> {
-    let is_free =
-        |port: u16| kafka::ports(port).iter().all(|port| ports::owner(port.number).is_none());
-    loop {
-        let port = free_port()?;
-        if is_free(port) {
-            return Ok(port);
-        }
-    }
-}
-
 impl BenchBroker {
     /// `address` is that of a broker that runs already.
     pub async fn open(address: Option<&str>) -> Result<Self> {
@@ -47,7 +33,7 @@ impl BenchBroker {
         let services = chapters::target().join("services");
         std::fs::create_dir_all(&services)?;
         let folder = tempfile::Builder::new().prefix("kafka-bench-").tempdir_in(services)?;
-        let kafka = Kafka::start(folder.path(), kafka_port()?)
+        let kafka = Kafka::start(folder.path(), free_port()?)
             .await
             .context("no broker to measure with; --broker HOST:PORT takes one that runs already")?;
         Ok(Self { broker: Broker::at(kafka.address.to_string()), own: Some(Own { kafka, folder }) })
