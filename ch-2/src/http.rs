@@ -65,7 +65,8 @@ fn app(routes: Router) -> Router {
         .layer(TraceLayer::new_for_http())
 }
 
-/// An error of axum or of a layer has a text as its body, or none. It gets the body `{"error": "…"}`; its headers stay.
+/// axum and the layers answer an error with plain text, or with nothing. This puts `{"error": "…"}` in its place, and
+/// keeps the other headers.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
     let json = HeaderValue::from_static("application/json");

@@ -1,5 +1,5 @@
-//! Reads the stream into the store. While a write fails a bounded queue fills, and then reading waits; after a
-//! restart it goes on where the store stands.
+//! Reads the stream into the store. While writes fail, a bounded queue fills, and then reading stops. After a restart,
+//! reading goes on after the place that is in the store.
 
 use std::pin::pin;
 
@@ -18,10 +18,10 @@ use crate::store::StatsStore;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
 
-/// Events are handed from reading to writing in pieces of at most so many, fewer where fewer have arrived.
+/// The most events in a piece, in which they are passed from reading to writing. It has fewer if fewer have arrived.
 const PIECE: usize = 50;
 
-/// At most so many pieces wait; together they are written at once. With a full queue reading waits.
+/// The most pieces in the queue. All that are in it are written together. While it is full, reading waits.
 const PIECES: usize = 100;
 
 /// Reads until shutdown.
@@ -63,7 +63,7 @@ async fn consume(
         };
         let record = || store.record(&events, place);
         if retry::until_shutdown(shutdown, record).await.is_none() {
-            // What waits must not be written either: the place would be after events that were not.
+            // The queue is not written either: the place would then be after events that are not counted.
             break;
         }
     }

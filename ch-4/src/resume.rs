@@ -29,8 +29,8 @@ const EVENT_ID_LIMIT: usize = 4 * 1024;
 pub struct Resume {
     /// The newest `id:`, a JSON array of topics and timestamps. It is sent as `Last-Event-ID`.
     pub last_event_id: Option<Arc<str>>,
-    /// The `meta.id` of the event with this id, and of each event read after it: others of the same millisecond, and
-    /// older ones that came late.
+    /// The `meta.id`s of the event that `last_event_id` names, and of all events that were read after it: others of the
+    /// same millisecond, and older ones that came late.
     seen: Vec<Arc<str>>,
 }
 

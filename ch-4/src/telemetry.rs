@@ -35,7 +35,7 @@ enum Format {
 pub fn init(config: &Config) {
     let lines = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
-        // If stderr is closed, reporting this on stderr would end the program.
+        // A line that cannot be written is not reported: the report would go to the same stderr, and end the program.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     let lines = match config.log_format {

@@ -74,7 +74,7 @@ pub async fn read(config: &config::Producer, limit: Duration) -> Result<Resume> 
             ("group.id", &cursor_topic),
             ("enable.auto.commit", "false"),
             ("enable.partition.eof", "true"),
-            // For the case that the first message to be read has been deleted meanwhile.
+            // If compaction has deleted the message to begin with, the oldest one is the first.
             ("auto.offset.reset", "earliest"),
             // See `watermarks`.
             ("allow.auto.create.topics", "true"),
@@ -142,9 +142,9 @@ fn newest(
     }
 }
 
-/// The first offset, and the one after the last message. An unknown topic is never taken for an empty one, because it
-/// may exist and the broker has not heard of it yet. If it does not exist, because the broker has no admin API by which
-/// it could be created, asking for its metadata creates it, as the first message would. Then it is known, and empty.
+/// The first offset, and the one after the last message. An unknown topic is not an empty one: it may exist, and the
+/// broker has not heard of it yet. If the broker has no admin API, nothing has created the topic; asking for its metadata
+/// does so, as the first message would.
 fn watermarks(consumer: &BaseConsumer<Log>, topic: &str, deadline: Instant) -> Result<(i64, i64)> {
     let left = || deadline.saturating_duration_since(Instant::now()).min(ATTEMPT_TIMEOUT);
     let mut cause = None;

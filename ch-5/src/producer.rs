@@ -1,5 +1,6 @@
 //! The role `producer`: reads the stream and writes its events to the topic, slice by slice. The cursor follows what is
-//! acknowledged. While the broker is away, a bounded queue fills, and then reading waits; nothing is dropped.
+//! acknowledged. While the broker is away, a bounded queue fills, and then reading waits; nothing is dropped. After five
+//! minutes without the broker, the producer ends with an error.
 
 #[cfg(test)]
 mod tests;
@@ -58,7 +59,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The message or another one of its batch is the reason for these errors, and not the connection or the broker.
+/// Errors that are caused by the message, or by another one of its batch, and not by the connection or the broker.
 const REFUSALS: [RDKafkaErrorCode; 5] = [
     RDKafkaErrorCode::MessageSizeTooLarge,
     RDKafkaErrorCode::MessageBatchTooLarge,
@@ -189,8 +190,8 @@ async fn write_all(
             }
         }
         let mut ids = slice.iter().filter_map(|record| record.place.last_event_id.as_deref());
-        // Without a cursor, a restart would begin with the events of its own time, and those before would be lost. So
-        // one is written before the first event is sent. It has seen nothing, so this event too comes again.
+        // If the producer died before its first cursor, a restart would begin with the newest event, and lose those in
+        // between. So the id of the first event is written as the cursor before this event is sent; it comes again then.
         if place.last_event_id.is_none()
             && let Some(id) = ids.next()
         {

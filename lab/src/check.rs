@@ -182,9 +182,8 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
     if options.faults && options.chapter < SPLIT {
         bail!("--faults is for chapter {SPLIT} and later, which have a broker");
     }
-    if options.chapter == 0
-        || options.suite.is_some_and(|suite| suite == 0 || usize::from(suite) > last)
-    {
+    let mut numbers = [Some(options.chapter), options.suite].into_iter().flatten();
+    if !numbers.all(|number| (1..=last).contains(&usize::from(number))) {
         bail!("there are suites 1 to {last}");
     }
     let only: Vec<String> = options.only.iter().map(|name| name.to_lowercase()).collect();

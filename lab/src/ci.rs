@@ -133,10 +133,10 @@ async fn execute(script: &str, chapter: u8) -> Result<Outcome> {
         .await
         .context("cannot run bash: install it")?;
     let took: Duration = begun.elapsed();
-    Ok(match status.success() {
-        true => Outcome::Passed(took),
-        false => Outcome::Failed(took, status),
-    })
+    if status.success() {
+        return Ok(Outcome::Passed(took));
+    }
+    Ok(Outcome::Failed(took, status))
 }
 
 #[cfg(test)]

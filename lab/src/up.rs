@@ -60,8 +60,7 @@ async fn show(parts: &mut Parts, seconds: Option<u64>) -> Result<()> {
             () = tokio::time::sleep(rest), if limit.is_some() => return Ok(()),
         }
         parts.check()?;
-        // A closed pipe: nobody looks any more.
-        if view.update(parts).await?.is_err() {
+        if !view.update(parts).await? {
             return Ok(());
         }
     }

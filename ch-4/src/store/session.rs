@@ -14,7 +14,7 @@ use crate::config;
 
 const SCHEMA: &str = include_str!("../../db/init.cql");
 
-/// For one request. What it may have done is not known then, and the write is made again.
+/// The longest time of one request. After that, nobody knows whether it has been executed, so a write is repeated.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub async fn open(config: &config::Store) -> Result<Session> {
@@ -36,7 +36,7 @@ pub async fn open(config: &config::Store) -> Result<Session> {
     );
     session.query_unpaged(create_keyspace, ()).await.context("cannot create the keyspace")?;
     session.use_keyspace(keyspace, false).await.context("cannot use the keyspace")?;
-    // Without the comments, which may hold a semicolon, and without the keyspace that the file is run in by hand.
+    // Only the statements that create tables are run. Comments go first, because they may contain a semicolon.
     let lines: Vec<&str> = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect();
     let schema = lines.join("\n");
     for table in schema.split(';').filter(|text| text.contains("CREATE TABLE")) {

@@ -37,7 +37,7 @@ type Answer = (Instant, Result<(), String>);
 /// Clones share one client.
 #[derive(Clone)]
 pub struct Broker {
-    /// It sends nothing. It is a producer, because this kind of client also says why it gets no answer. It is never
+    /// A producer that sends nothing. Unlike an admin client, it says why a connection has failed. It is never
     /// dropped, because dropping a client can block for ever while a broker is away.
     client: Arc<ManuallyDrop<BaseProducer<Reason>>>,
     topic: Arc<str>,

@@ -53,7 +53,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Returns the topic that the broker refuses for good. An error is temporary.
+    /// `Ok(Some(…))` is a topic that the broker refuses for good. After an error, trying again may help.
     async fn create(
         &self,
         admin: &AdminClient<DefaultClientContext>,

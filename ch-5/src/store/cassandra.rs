@@ -36,9 +36,9 @@ const PARTITION: &str = "partition";
 
 const COUNT: &str = "count";
 const DOMAIN: &str = "domain";
-/// The users that are among the first have rows of this kind, the others of kind `USER`. Who is no longer among the
-/// first keeps the old row. It is never shown, because a thousand users have higher counts. (Cassandra would read
-/// deleted rows for ten days, and fail at 100,000 of them.) So a user may have two rows, and the higher count is right.
+/// A user who is among the first thousand is written as `TOP`, and any other as `USER`. A user who drops out keeps the
+/// `TOP` row, whose count is too low to be shown. (Deleted rows would be read for ten days, and 100,000 of them would
+/// make a read fail.) So a user may have two rows, and the higher count is right.
 const TOP: &str = "top";
 /// This name sorts after those of the other kinds, so `/stats` can read all rows but those of the users in one range.
 const USER: &str = "user";
@@ -119,7 +119,7 @@ impl CassandraStats {
         })
     }
 
-    /// Also for a partition that is not loaded yet.
+    /// The lock of a partition. It is made when it is needed for the first time.
     pub fn partition(&self, partition: i32) -> Arc<Partition> {
         let partitions = self.partitions.lock();
         let mut partitions = partitions.unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,12 @@
 //! The names by which the broker knows a check: its topic, its cursor and its group.
 
+use std::pin::pin;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use futures_util::StreamExt;
+use futures_util::stream;
 
 use crate::broker::Broker;
 use crate::process::Program;
@@ -55,6 +57,7 @@ impl Topics {
             .flat_map(|topics| [topics.events, topics.cursor])
             // A topic that was never made is no loss.
             .map(|name| async move { drop(broker.delete(&name).await) });
-        futures_util::stream::iter(deletions).buffer_unordered(8).collect::<()>().await;
+        let mut deletions = pin!(stream::iter(deletions).buffer_unordered(8));
+        while deletions.next().await.is_some() {}
     }
 }

@@ -65,55 +65,41 @@ impl Need {
 
     /// What is missing and what to do about it, for chapter `number`; `None` where nothing is.
     pub async fn lack(self, number: u8, not_passed: &[&str]) -> Option<String> {
-        match self {
-            Self::Tool(program, version) => {
-                match answers(&[&[program], version].concat(), ANSWER).await {
-                    true => None,
-                    false => Some(format!("{program} is missing: bash .ci/tools {program}")),
-                }
-            }
-            Self::Fetched(name, fetch) => match answers(fetch, FETCH).await {
-                true => None,
-                false => Some(format!(
+        let (there, lack) = match self {
+            Self::Tool(program, version) => (
+                answers(&[&[program], version].concat(), ANSWER).await,
+                format!("{program} is missing: bash .ci/tools {program}"),
+            ),
+            Self::Fetched(name, fetch) => (
+                answers(fetch, FETCH).await,
+                format!(
                     "{name} can't be fetched: try `{}` where there is a network",
                     fetch.join(" ")
-                )),
-            },
+                ),
+            ),
             Self::Cassandra => {
                 let node = first_node();
-                match services::cassandra_answers(&node).await {
-                    true => None,
-                    false => Some(format!("no Cassandra answers on {node}: cargo lab services up")),
-                }
+                let there = services::cassandra_answers(&node).await;
+                (there, format!("no Cassandra answers on {node}: cargo lab services up"))
             }
-            Self::Topic => (number < 5).then(|| format!("{} has no topic", chapters::name(number))),
-            Self::Kafka if number < 5 => None,
+            Self::Topic => (number >= 5, format!("{} has no topic", chapters::name(number))),
             Self::Kafka => {
                 let broker = first_of("REDPANDA_BROKER", "127.0.0.1:9092");
-                match services::kafka_answers(&broker).await {
-                    true => None,
-                    false => {
-                        Some(format!("no Kafka answers on {broker}: cargo lab services up kafka"))
-                    }
-                }
+                let there = number < 5 || services::kafka_answers(&broker).await;
+                (there, format!("no Kafka answers on {broker}: cargo lab services up kafka"))
             }
-            Self::Docker => {
-                match answers(&["docker", "version", "--format", "{{.Server.Version}}"], ANSWER).await {
-                    true => None,
-                    false => Some(
-                        "no Docker engine answers: `cargo lab doctor` says how to install or start one"
-                            .to_owned(),
-                    ),
-                }
-            }
-            Self::Dockerfile => match chapters::folder(number).join("Dockerfile").is_file() {
-                true => None,
-                false => Some(format!("{} has no Dockerfile", chapters::name(number))),
-            },
-            Self::Step(name) => {
-                not_passed.contains(&name).then(|| format!("`{name}` did not pass"))
-            }
-        }
+            Self::Docker => (
+                answers(&["docker", "version", "--format", "{{.Server.Version}}"], ANSWER).await,
+                "no Docker engine answers: `cargo lab doctor` says how to install or start one"
+                    .to_owned(),
+            ),
+            Self::Dockerfile => (
+                chapters::folder(number).join("Dockerfile").is_file(),
+                format!("{} has no Dockerfile", chapters::name(number)),
+            ),
+            Self::Step(name) => (!not_passed.contains(&name), format!("`{name}` did not pass")),
+        };
+        (!there).then_some(lack)
     }
 }
 

@@ -93,10 +93,7 @@ impl Report {
             "chapter {}: {passed} passed, {failed} failed, {skipped} skipped\n",
             self.chapter
         ));
-        match self.good() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        }
+        if self.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     /// No step has failed, and not all were skipped: what was not looked at is not good.
@@ -134,10 +131,7 @@ impl Report {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        match self.colour {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

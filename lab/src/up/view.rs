@@ -55,8 +55,8 @@ impl View {
         })
     }
 
-    /// Asks and shows. The inner result is that of printing: an error there is a closed pipe.
-    pub async fn update(&mut self, parts: &mut Parts) -> Result<std::io::Result<()>> {
+    /// Asks and shows; `false` where nobody reads any more, for the pipe is closed.
+    pub async fn update(&mut self, parts: &mut Parts) -> Result<bool> {
         // Before the counts, which are then ahead of it rather than behind: what is shown as lag is one.
         let written = match &parts.topic {
             Some(topic) => Some(topic.written().await),
@@ -76,10 +76,11 @@ impl View {
                 rate: self.rate.update(messages),
                 written: written.as_ref(),
             };
-            return Ok(match &mut self.region {
+            let shown = match &mut self.region {
                 Some(region) => region.draw(&look.table()),
                 None => screen::print(&look.line()),
-            });
+            };
+            return Ok(shown.is_ok());
         }
         let asked = Instant::now();
         let response = parts.server()?.get("/status").await?;
@@ -88,7 +89,7 @@ impl View {
         let status =
             format!("GET /status -> {}, in {took:.1} ms, {} times", response.text(), self.asked);
         let watched = parts.watched().unwrap_or_default();
-        Ok(match &mut self.region {
+        let shown = match &mut self.region {
             Some(region) => {
                 let mut lines = vec![status];
                 if parts.chapter > 1 {
@@ -107,7 +108,8 @@ impl View {
                     .map(|line| format!("; watch: {}", plain(&line.replace('\t', "  "))));
                 screen::print(&format!("{status}{}\n", last.unwrap_or_default()))
             }
-        })
+        };
+        Ok(shown.is_ok())
     }
 }
 
