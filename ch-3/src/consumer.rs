@@ -34,14 +34,17 @@ pub async fn run(
     store: StatsStore,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let loaded = retry::until_shutdown(&shutdown, || store.load());
-    let Some(resume) = loaded.await else {
-        return Ok(());
+    let consumed = async {
+        let loaded = retry::until_shutdown(&shutdown, || store.load());
+        let Some(resume) = loaded.await else {
+            return Ok(());
+        };
+        let events = wikimedia::events(&config.stream, resume, counters.clone())?;
+        consume(events, &store, &shutdown).await
     };
-    let events = wikimedia::events(&config.stream, resume, counters.clone())?;
-    consume(events, &store, &shutdown).await?;
+    let result = retry::in_time(&shutdown, consumed).await;
     info!("reading ended: {counters}");
-    Ok(())
+    result
 }
 
 type Piece = Vec<(Event, Resume)>;

@@ -1,4 +1,5 @@
-//! Repeats an attempt that may succeed later. The stores are opened with it, and the consumer loads and writes with it.
+//! Repeats an attempt that may succeed later, and ends the work that a shutdown can't wait for. The stores are opened
+//! with it, and the roles load and write with it.
 
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long one attempt to open a service may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a role may go on writing after the shutdown has begun, which may take 9 s in all.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a service that may not be there yet.
 ///
@@ -68,5 +72,43 @@ where
         warn!(?wait, "trying again, reading waits: {error:#}");
         shutdown.run_until_cancelled(sleep(wait)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Runs `work` to its end, or until `WRITE_TIMEOUT` after the shutdown has begun. What is not written then comes again.
+///
+/// # Errors
+/// The error of `work`.
+pub async fn in_time(
+    shutdown: &CancellationToken,
+    work: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let late = async {
+        shutdown.cancelled().await;
+        sleep(WRITE_TIMEOUT).await;
+    };
+    tokio::select! {
+        result = work => result,
+        () = late => {
+            warn!("not written in time, to be read again");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn write_that_hangs_does_not_hold_up_the_shutdown() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let ended = timeout(2 * WRITE_TIMEOUT, in_time(&shutdown, pending())).await;
+        ended.unwrap().unwrap();
     }
 }

@@ -20,7 +20,6 @@ use futures_util::future::ready;
 use rdkafka::consumer::Consumer;
 use tokio::task::spawn_blocking;
 use tokio::task::yield_now;
-use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -38,9 +37,7 @@ use crate::store::StatsStore;
 /// The most messages that are written together.
 const SLICE: usize = 500;
 
-/// The shutdown may take 9 s in all. These are the parts for writing the last slice, and for the last commit and
-/// leaving the group.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last commit and leaving the group may take, after `WRITE_TIMEOUT` and of the 9 s of the shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Default)]
@@ -74,7 +71,7 @@ pub async fn run(
     };
     let generation = &group.generation;
     let consumed = consume(messages, generation, written, &counters, &store, &shutdown);
-    let result = in_time(consumed, &shutdown).await;
+    let result = retry::in_time(&shutdown, consumed).await;
     let (messages, skipped) = (counters.messages.total(), counters.skipped.total());
     info!(messages, skipped, "reading ended");
     // Dropping the consumer commits, leaves the group, and drops the messages that it has fetched. All of this blocks.
@@ -82,24 +79,6 @@ pub async fn run(
         warn!("the group was not left in time; its others wait until this member is missed");
     }
     result
-}
-
-/// After the signal, `consumed` has some time to write its last slice. What a slow store does not take comes again.
-async fn in_time(
-    consumed: impl Future<Output = Result<()>>,
-    shutdown: &CancellationToken,
-) -> Result<()> {
-    let late = async {
-        shutdown.cancelled().await;
-        sleep(WRITE_TIMEOUT).await;
-    };
-    tokio::select! {
-        result = consumed => result,
-        () = late => {
-            warn!("the last slice is not written in time, to be read again");
-            Ok(())
-        }
-    }
 }
 
 /// Writes the messages, slice by slice. After a slice of a partition is written, it calls `written` with the offset of
@@ -172,11 +151,11 @@ fn doubles(position: Option<i64>, first_offset: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
     use std::sync::Arc;
     use std::sync::Mutex;
 
     use futures_util::stream;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::retry::SHORTEST_WAIT;
@@ -237,14 +216,6 @@ mod tests {
             assert_eq!(committed, []);
             assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn write_that_hangs_does_not_hold_up_the_shutdown() {
-        let shutdown = CancellationToken::new();
-        shutdown.cancel();
-        let ended = timeout(2 * WRITE_TIMEOUT, in_time(pending(), &shutdown)).await;
-        ended.unwrap().unwrap();
     }
 
     /// Loading a partition into the memory store sets its counts to nothing.

@@ -43,6 +43,7 @@ use crate::cursor;
 use crate::event;
 use crate::event::Event;
 use crate::resume::Resume;
+use crate::retry;
 use crate::wikimedia;
 
 /// The most events in a slice, and in the queue that becomes the next one. While the queue is full, reading waits.
@@ -54,8 +55,7 @@ const BYTES: usize = 16 * 1024 * 1024;
 /// The shortest time between two writes of the cursor.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The shutdown may take 9 s in all. These are its parts.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last cursor and closing may take, after `WRITE_TIMEOUT` and of the 9 s of the shutdown.
 const CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -118,14 +118,7 @@ async fn produce(
     let (sender, mut records) = mpsc::channel(SLICE);
     let events = events.take_until(shutdown.clone().cancelled_owned());
     let reading = tokio::spawn(read(events, sender));
-    let overdue = async {
-        shutdown.cancelled().await;
-        sleep(FLUSH_TIMEOUT).await;
-    };
-    tokio::select! {
-        written = write_all(&mut records, &mut place, writer) => written?,
-        () = overdue => warn!("not acknowledged in time, to be read again"),
-    }
+    retry::in_time(shutdown, write_all(&mut records, &mut place, writer)).await?;
     drop(records);
     reading.await??;
     let Ok(written) = timeout(CURSOR_TIMEOUT, writer.write_cursor(&place)).await else {

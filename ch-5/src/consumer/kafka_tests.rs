@@ -10,6 +10,7 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr;
+use tokio::time::sleep;
 
 use super::*;
 use crate::broker::ready::Broker;
