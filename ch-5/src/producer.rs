@@ -46,11 +46,17 @@ use crate::resume::Resume;
 use crate::retry;
 use crate::wikimedia;
 
-/// The most events in a slice, and in the queue that becomes the next one. While the queue is full, reading waits.
-const SLICE: usize = 20_000;
+/// The most events in a piece, in which they are passed from reading to writing. It has fewer if fewer have arrived.
+const PIECE: usize = 50;
 
-/// The most bytes of events that have been read and are not acknowledged. 40,000 usual events have 10 MB.
+/// The most pieces in a slice, and in the queue that becomes the next one. While the queue is full, reading waits.
+const PIECES: usize = 400;
+
+/// The most bytes of events that wait or are not acknowledged yet. 40,000 usual events have 10 MB.
 const BYTES: usize = 16 * 1024 * 1024;
+
+/// The room for a usual event as a message, in bytes.
+const PAYLOAD: usize = 384;
 
 /// The shortest time between two writes of the cursor.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -115,11 +121,11 @@ async fn produce(
     writer: &Writer<'_>,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let (sender, mut records) = mpsc::channel(SLICE);
+    let (sender, mut pieces) = mpsc::channel(PIECES);
     let events = events.take_until(shutdown.clone().cancelled_owned());
     let reading = tokio::spawn(read(events, sender));
-    retry::in_time(shutdown, write_all(&mut records, &mut place, writer)).await?;
-    drop(records);
+    retry::in_time(shutdown, write_all(&mut pieces, &mut place, writer)).await?;
+    drop(pieces);
     reading.await??;
     let Ok(written) = timeout(CURSOR_TIMEOUT, writer.write_cursor(&place)).await else {
         warn!("the cursor stays where it was: not acknowledged in time");
@@ -128,36 +134,45 @@ async fn produce(
     written
 }
 
+/// Events that were read together.
+struct Piece {
+    records: Vec<Record>,
+    /// The id of the first event that has one.
+    first_id: Option<Arc<str>>,
+    /// The place after the last event.
+    place: Resume,
+    /// Its share of `BYTES`, which is free again when the piece is dropped.
+    _bytes: OwnedSemaphorePermit,
+}
+
 /// An event as it is sent.
 struct Record {
     payload: Vec<u8>,
     user: Option<String>,
     id: Option<String>,
-    /// The place after the event.
-    place: Resume,
-    /// Its share of `BYTES`, which is free again when the record is dropped.
-    _bytes: OwnedSemaphorePermit,
 }
 
 async fn read(
     events: impl Stream<Item = (Event, Resume)>,
-    sender: mpsc::Sender<Record>,
+    sender: mpsc::Sender<Piece>,
 ) -> Result<()> {
     let bytes = Arc::new(Semaphore::new(BYTES));
-    let mut events = pin!(events);
-    while let Some((event, place)) = events.next().await {
-        let mut payload = Vec::new();
-        event.encode(&mut payload)?;
-        // An event that is longer than the limit waits until it is the only one.
-        let length = u32::try_from(payload.len().min(BYTES))?;
-        let record = Record {
-            payload,
-            user: event.user,
-            id: event.id,
-            place,
-            _bytes: Arc::clone(&bytes).acquire_many_owned(length).await?,
-        };
-        if sender.send(record).await.is_err() {
+    let mut pieces = pin!(events.ready_chunks(PIECE));
+    while let Some(piece) = pieces.next().await {
+        let first_id = piece.iter().find_map(|(_, place)| place.last_event_id.clone());
+        let (mut records, mut last, mut length) = (Vec::with_capacity(piece.len()), None, 0);
+        for (event, place) in piece {
+            let mut payload = Vec::with_capacity(PAYLOAD);
+            event.encode(&mut payload)?;
+            length += payload.len();
+            records.push(Record { payload, user: event.user, id: event.id });
+            last = Some(place);
+        }
+        // A piece that is longer than the limit waits until it is the only one.
+        let permits = u32::try_from(length.min(BYTES))?;
+        let _bytes = Arc::clone(&bytes).acquire_many_owned(permits).await?;
+        let place = last.unwrap_or_default();
+        if sender.send(Piece { records, first_id, place, _bytes }).await.is_err() {
             break;
         }
     }
@@ -166,7 +181,7 @@ async fn read(
 
 /// Writes slice after slice until the reading has ended. All events up to `place` are acknowledged.
 async fn write_all(
-    records: &mut mpsc::Receiver<Record>,
+    pieces: &mut mpsc::Receiver<Piece>,
     place: &mut Resume,
     writer: &Writer<'_>,
 ) -> Result<()> {
@@ -174,7 +189,7 @@ async fn write_all(
     let (mut moved, mut cursor_due) = (false, Instant::now() + CURSOR_INTERVAL);
     loop {
         tokio::select! {
-            _ = records.recv_many(&mut slice, SLICE) => {}
+            _ = pieces.recv_many(&mut slice, PIECES) => {}
             // Also while the stream is silent.
             () = sleep_until(cursor_due), if moved => {
                 writer.write_cursor(place).await?;
@@ -182,15 +197,14 @@ async fn write_all(
                 continue;
             }
         }
-        let mut ids = slice.iter().filter_map(|record| record.place.last_event_id.as_deref());
         // If the producer died before its first cursor, a restart would begin with the newest event, and lose those in
         // between. So the id of the first event is written as the cursor before this event is sent; it comes again then.
         if place.last_event_id.is_none()
-            && let Some(id) = ids.next()
+            && let Some(id) = slice.iter().find_map(|piece| piece.first_id.as_deref())
         {
             writer.write_cursor(&id.parse().map_err(anyhow::Error::msg)?).await?;
         }
-        writer.write(&slice).await?;
+        writer.write(slice.iter().flat_map(|piece| &piece.records)).await?;
         let Some(last) = slice.pop() else {
             return Ok(());
         };
@@ -223,15 +237,15 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// What librdkafka has given up.
-    async fn write(&self, slice: &[Record]) -> Result<()> {
-        let refused = self.send(&self.client, slice.iter().collect()).await?;
+    async fn write(&self, slice: impl Iterator<Item = &Record>) -> Result<()> {
+        let refused = self.send(&self.client, slice).await?;
         if refused.is_empty() {
             return Ok(());
         }
         // A whole batch is refused because of one message, or of its size, so each is sent again by itself.
         let alone = async || client(&self.config.broker, "1");
         let alone = self.alone.get_or_try_init(alone).await?;
-        let refused = refused.into_iter().map(|(record, _)| record).collect();
+        let refused = refused.into_iter().map(|(record, _)| record);
         for (record, reason) in self.send(alone, refused).await? {
             self.counters.refused.add();
             let id = record.id.as_deref().unwrap_or("-");
@@ -245,7 +259,7 @@ impl<'a> Writer<'a> {
     async fn send<'r>(
         &self,
         client: &Client,
-        records: Vec<&'r Record>,
+        records: impl Iterator<Item = &'r Record>,
     ) -> Result<Vec<(&'r Record, KafkaError)>> {
         let mut open = VecDeque::new();
         let mut refused = Vec::new();

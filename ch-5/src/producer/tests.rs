@@ -26,6 +26,7 @@ use super::*;
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+const SLICE: usize = PIECES * PIECE;
 const TOPIC: &str = "wikipedia.changes";
 const CURSOR_TOPIC: &str = "wikipedia.changes.cursor";
 const DENIED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -92,10 +93,10 @@ async fn write_slice(
     counters: &Counters,
     place: &mut Resume,
 ) -> Result<()> {
-    let (sender, mut records) = mpsc::channel(SLICE);
+    let (sender, mut pieces) = mpsc::channel(PIECES);
     read(events, sender).await.unwrap();
     let writer = Writer::new(config, counters).unwrap();
-    let written = write_all(&mut records, place, &writer).await;
+    let written = write_all(&mut pieces, place, &writer).await;
     writer.close().await;
     written
 }

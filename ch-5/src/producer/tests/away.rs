@@ -8,8 +8,8 @@ async fn broker_that_is_away_slows_the_reading_and_nothing_is_lost() {
     cluster.broker_down(1).unwrap();
     let (shutdown, read) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
     let watching = async {
-        // A slice that is on its way, one that waits, and an event for which there is no room.
-        reading_stops(&read, SLICE, 2 * SLICE + 1).await;
+        // A slice that is on its way, one that waits, and a piece for which there is no room.
+        reading_stops(&read, SLICE, 2 * SLICE + PIECE).await;
         cluster.broker_up(1).unwrap();
     };
     let many = counted(events(1..=45_000), Arc::clone(&read));
@@ -25,7 +25,7 @@ async fn long_events_stop_the_reading_sooner() {
     let (shutdown, read, length) = (CancellationToken::new(), Arc::default(), 256 * 1024);
     let long = stream::iter((1..).map(move |number| long_event(number, length)));
     let producing = produce(place(0), counted(long, Arc::clone(&read)), &config, &shutdown);
-    let most = BYTES / length + 1;
+    let most = BYTES / length + PIECE;
     tokio::select! {
         produced = producing => panic!("{produced:?}"),
         () = reading_stops(&read, most / 2, most) => {}
@@ -42,7 +42,7 @@ async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
         cluster.broker_down(1).unwrap();
         let (shutdown, read) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
         let stop = async {
-            reading_stops(&read, SLICE, 2 * SLICE + 1).await;
+            reading_stops(&read, SLICE, 2 * SLICE + PIECE).await;
             shutdown.cancel();
             Instant::now()
         };
