@@ -4,6 +4,7 @@
 
 mod http;
 mod ops;
+mod printable;
 mod shutdown;
 mod telemetry;
 
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    tracing::error!("{error:#}");
+    telemetry::fatal(&error);
     ExitCode::FAILURE
 }
 

@@ -8,6 +8,7 @@ mod event;
 mod healthcheck;
 mod http;
 mod ops;
+mod printable;
 mod resume;
 mod shutdown;
 mod telemetry;
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    tracing::error!("{error:#}");
+    telemetry::fatal(&error);
     ExitCode::FAILURE
 }
 

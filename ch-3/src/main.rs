@@ -15,6 +15,7 @@ mod http;
 mod limit;
 mod log_limit;
 mod ops;
+mod printable;
 mod request_log;
 mod resume;
 mod retry;
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    tracing::error!("{error:#}");
+    telemetry::fatal(&error);
     ExitCode::FAILURE
 }
 

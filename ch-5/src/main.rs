@@ -18,6 +18,7 @@ mod http;
 mod limit;
 mod log_limit;
 mod ops;
+mod printable;
 mod producer;
 mod request_log;
 mod resume;
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    tracing::error!("{error:#}");
+    telemetry::fatal(&error);
     ExitCode::FAILURE
 }
 

@@ -52,10 +52,12 @@ pub const TABLE: &[Row] = &[
     row("src/error.rs",                  ". . N = = = = ="), // The one error, and how it leaves.
     row("src/request_log.rs",            ". . N = = = = ="), // Which requests are logged, and how.
     row("src/shutdown.rs",               "N = = = = = = ="),
+    row("src/printable.rs",              "N = = = = = = ="), // Text of strangers, made safe to show.
     row("src/telemetry.rs",              "N = = = = = = ="),
     row("build.rs",                      ". N = = = C = ="), // The revision; later the protobuf code too.
     row("src/config.rs",                 ". N C = C C C ="), // The structs, one for each role.
     row("src/config/values.rs",          ". N C = C C C ="), // Parsers of values.
+    row("src/config/url.rs",             ". N = = = = = ="), // A URL that does not show its password.
     row("src/config/read.rs",            ". N = = = = = ="), // Command line and environment, help, errors.
     row("src/config/file.rs",            ". N = = = = = ="), // The file .env, or what CONFIG_FILE names.
     row("src/config/tests.rs",           ". N C = C C C ="),
@@ -70,6 +72,7 @@ pub const TABLE: &[Row] = &[
     row("src/wikimedia/guard/tests.rs",  ". N = = = = = ="),
     row("src/wikimedia/parse.rs",        ". N = = = = = ="),
     row("src/wikimedia/parse/tests.rs",  ". N = = = = = ="),
+    row("src/wikimedia/proxy.rs",        ". N = = = = = ="), // The proxy for a URL.
     row("src/wikimedia/response.rs",     ". N = = = = = ="), // What the server answers, and the frames in it.
     row("src/wikimedia/tests.rs",        ". N = = = = = ="),
     row("src/event.rs",                  ". N = = C C = ="),

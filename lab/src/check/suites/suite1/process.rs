@@ -15,6 +15,7 @@ use crate::check::wait::SOON;
 use crate::client::KeepAlive;
 use crate::client::Raw;
 use crate::process;
+use crate::process::Program;
 use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
@@ -79,7 +80,21 @@ pub const CHECKS: &[Check] = &[
         name: "a bad RUST_LOG is refused by name",
         expected: "a non-zero exit status and a short message on stderr that names RUST_LOG",
         hint: "parse the filter strictly; a typo in it would silence the log that was wanted",
-        run: |subject| Box::pin(bad_variable(subject, "RUST_LOG", "info,http=loud")),
+        run: |subject| Box::pin(bad_filters(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "an empty RUST_LOG is as none",
+        expected: "lines on stderr from start to end, as without it",
+        hint: "an empty variable is one that is not set; compose and shells make such",
+        run: |subject| Box::pin(empty_filter(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "the error that ends the program is told once, whatever RUST_LOG and LOG_FORMAT say",
+        expected: "with RUST_LOG=off and a taken port one line on stderr that names it; a JSON object with LOG_FORMAT=json",
+        hint: "the filter is for what happens while the program runs, not for the reason of its end",
+        run: |subject| Box::pin(told_whatever_the_filter(subject)),
         ..PROCESS
     },
     Check {
@@ -156,6 +171,13 @@ async fn quiet_logs(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
+async fn bad_filters(subject: &Subject) -> Result<()> {
+    for value in ["info,http=loud", "inf", "debug;info"] {
+        bad_variable(subject, "RUST_LOG", value).await.with_context(|| value.to_owned())?;
+    }
+    Ok(())
+}
+
 async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> {
     let lines =
         subject.refuses(subject.server_role(), &[name], |program| program.env(name, value)).await?;
@@ -164,7 +186,34 @@ async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> 
     Ok(())
 }
 
+async fn empty_filter(subject: &Subject) -> Result<()> {
+    let mut server = subject.serve_with(|program| program.env("RUST_LOG", "")).await?;
+    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    ensure!(!stderr.is_empty(), "nothing on stderr");
+    Ok(())
+}
+
+async fn told_whatever_the_filter(subject: &Subject) -> Result<()> {
+    for format in ["text", "json"] {
+        let quiet = |program: Program| program.env("RUST_LOG", "off").env("LOG_FORMAT", format);
+        let lines = refuses_a_taken_port(subject, quiet).await?;
+        ensure!(lines.len() == 1, "{} lines on stderr:\n{}", lines.len(), lines.join("\n"));
+        let is_json = serde_json::from_str::<Value>(&lines[0]).is_ok_and(|value| value.is_object());
+        ensure!(is_json == (format == "json"), "LOG_FORMAT={format}: {}", lines[0]);
+    }
+    Ok(())
+}
+
 async fn port_taken(subject: &Subject) -> Result<()> {
+    refuses_a_taken_port(subject, |program| program).await?;
+    Ok(())
+}
+
+/// The lines on stderr, which name the port.
+async fn refuses_a_taken_port(
+    subject: &Subject,
+    change: impl FnOnce(Program) -> Program,
+) -> Result<Vec<String>> {
     let held = TcpListener::bind(("127.0.0.1", 0))?;
     let mut ports = vec![held.local_addr()?.port()];
     // A program of chapter 1 takes the fixed port instead, whoever else may hold it.
@@ -178,7 +227,7 @@ async fn port_taken(subject: &Subject) -> Result<()> {
     }
     let address = format!("127.0.0.1:{}", ports[0]);
     let lines = subject
-        .refuses(subject.server_role(), &[], |program| program.env("HTTP_ADDR", address))
+        .refuses(subject.server_role(), &[], |program| change(program.env("HTTP_ADDR", address)))
         .await?;
     drop((held, fixed));
     let said = lines.join("\n");
@@ -186,7 +235,7 @@ async fn port_taken(subject: &Subject) -> Result<()> {
         ports.iter().any(|port| said.contains(&port.to_string())),
         "stderr without the port:\n{said}"
     );
-    Ok(())
+    Ok(lines)
 }
 
 async fn unknown_argument(subject: &Subject) -> Result<()> {
