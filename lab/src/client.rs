@@ -22,6 +22,8 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::screen::plain;
+
 /// So long a connection is kept for the next request. A server that ends idle ones, ours after 10 s, may do so while a
 /// request is on its way, and nobody could tell that from a server that is gone.
 const IDLE: Duration = Duration::from_secs(1);
@@ -130,8 +132,8 @@ impl Response {
     pub fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         match text.char_indices().nth(300) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text.into_owned(),
+            Some((end, _)) => format!("{}…", plain(&text[..end])),
+            None => plain(&text),
         }
     }
 }

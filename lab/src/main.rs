@@ -63,7 +63,9 @@ async fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options).await,
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        // It may quote what a program or a server said.
+        let lines: Vec<String> = format!("{error:#}").split('\n').map(screen::plain).collect();
+        eprintln!("error: {}", lines.join("\n"));
         ExitCode::FAILURE
     })
 }

@@ -83,9 +83,29 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// `text` without what could steer a terminal: titles and users are written by strangers.
+/// `text` without what could steer a terminal, change the order of what stands beside it, or hide in it: titles, users and
+/// what a program under test says are written by strangers. The chapters write the same as `\u` and four digits, too.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !is_harmful(c) {
+            plain.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            plain += &format!("\\u{unit:04x}");
+        }
+    }
+    plain
+}
+
+/// The joiners U+200C and U+200D are not: names in Persian and in the scripts of India have them, and emoji.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}'
+            | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E007F}')
 }
 
 #[cfg(test)]
@@ -110,7 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_sequence_loses_its_escape() {
-        assert_eq!(plain("a\x1b[31mb\tc"), "a\u{fffd}[31mb\u{fffd}c");
+    fn what_steers_a_terminal_is_shown_and_not_obeyed() {
+        let text = "a\x1b[31mb\tc\u{9b}\u{202e}\u{2066}\u{2028}\u{e0041}";
+        assert_eq!(plain(text), r"a\u001b[31mb\u0009c\u009b\u202e\u2066\u2028\udb40\udc41");
+        let text = "東京 می\u{200c}خواهم 👩\u{200d}🚀";
+        assert_eq!(plain(text), text);
     }
 }

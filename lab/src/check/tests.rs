@@ -160,7 +160,7 @@ fn a_failed_check_is_shown_with_what_was_expected_and_its_control_characters_are
     // Also where the tests run in a terminal.
     report.colour = false;
     let text = report.lines(&check, &failed, std::time::Duration::ZERO);
-    let expected = "✗ a horse\n      expected four legs\n      came     three\u{fffd}[2J\n               and a half\n      hint     count again\n";
+    let expected = "✗ a horse\n      expected four legs\n      came     three\\u001b[2J\n               and a half\n      hint     count again\n";
     assert!(text.contains(expected), "{text}");
 }
 

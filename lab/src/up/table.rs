@@ -240,7 +240,7 @@ mod tests {
         let stats = stats();
         let unknown = Err(anyhow::anyhow!("no\x1banswer"));
         let look = Look { written: Some(&unknown), ..look(&stats) };
-        assert!(has(&look.table(), "lag unknown: no\u{fffd}answer", ""));
+        assert!(has(&look.table(), "lag unknown: no\\u001banswer", ""));
         assert!(look.line().contains(", lag unknown: no"));
     }
 
