@@ -13,6 +13,9 @@ use axum::body::Bytes;
 use axum::extract::ConnectInfo;
 use axum::extract::FromRef;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
 use serde_json::Map;
@@ -23,6 +26,7 @@ use crate::auth::Auth;
 use crate::auth::Claims;
 use crate::error::Error;
 use crate::limit::LoginLimit;
+use crate::printable::printable;
 use crate::stats::Snapshot;
 use crate::store::StatsStore;
 
@@ -62,6 +66,13 @@ async fn login(
     Ok(Json(json!({ "token": token })))
 }
 
-async fn stats(State(api): State<Api>, _claims: Claims) -> Result<Json<Snapshot>, Error> {
-    Ok(Json(api.store.snapshot().await?))
+async fn stats(State(api): State<Api>, _claims: Claims) -> Result<Response, Error> {
+    answer(&api.store.snapshot().await?)
+}
+
+/// The names in it were written by strangers, and the terminal of an operator may show it.
+fn answer(snapshot: &Snapshot) -> Result<Response, Error> {
+    let json = serde_json::to_string(snapshot).map_err(anyhow::Error::from)?;
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    Ok((content_type, printable(&json).into_owned()).into_response())
 }

@@ -14,6 +14,9 @@ use axum::extract::ConnectInfo;
 use axum::extract::FromRef;
 use axum::extract::RawQuery;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
 use serde_json::Map;
@@ -24,6 +27,7 @@ use crate::auth::Auth;
 use crate::auth::Claims;
 use crate::error::Error;
 use crate::limit::LoginLimit;
+use crate::printable::printable;
 use crate::stats::Snapshot;
 use crate::stats::TOP_LIMIT;
 use crate::store::StatsStore;
@@ -71,9 +75,16 @@ async fn stats(
     State(api): State<Api>,
     _claims: Claims,
     RawQuery(query): RawQuery,
-) -> Result<Json<Snapshot>, Error> {
+) -> Result<Response, Error> {
     let top = top(query.as_deref().unwrap_or_default())?;
-    Ok(Json(api.store.snapshot(top).await?))
+    answer(&api.store.snapshot(top).await?)
+}
+
+/// The names in it were written by strangers, and the terminal of an operator may show it.
+fn answer(snapshot: &Snapshot) -> Result<Response, Error> {
+    let json = serde_json::to_string(snapshot).map_err(anyhow::Error::from)?;
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    Ok((content_type, printable(&json).into_owned()).into_response())
 }
 
 /// The value of `top` in the query.

@@ -98,6 +98,17 @@ fn top_is_a_number_from_1_to_1000_and_by_default_100() {
 }
 
 #[tokio::test]
+async fn names_in_the_statistics_steer_no_terminal() {
+    let by_domain = [("a\u{9b}2J\u{202e}".to_owned(), 1)].into();
+    let snapshot = Snapshot { by_domain, ..Snapshot::default() };
+    let body = to_bytes(answer(&snapshot).unwrap().into_body(), 1024).await.unwrap();
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains(r#""a\u009b2J\u202e""#), "{text}");
+    let read: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(read, serde_json::to_value(&snapshot).unwrap());
+}
+
+#[tokio::test]
 async fn wrong_password_and_unknown_user_get_the_same_answer() {
     let server = server().await;
     let (status, headers, body) =
