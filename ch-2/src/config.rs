@@ -5,15 +5,16 @@ mod file;
 mod read;
 #[cfg(test)]
 mod tests;
+mod url;
 mod values;
 
 use std::net::SocketAddr;
 
 use clap::Args;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 pub use crate::config::read::parse;
+pub use crate::config::url::PrivateUrl;
 use crate::resume::Resume;
 
 #[derive(Args)]
@@ -50,10 +51,10 @@ pub struct Stream {
     #[arg(
         long,
         env,
-        default_value = "https://stream.wikimedia.org/v2/stream/recentchange",
-        value_parser = values::http_url
+        hide_env_values = true,
+        default_value = "https://stream.wikimedia.org/v2/stream/recentchange"
     )]
-    pub wikipedia_stream_url: Url,
+    pub wikipedia_stream_url: PrivateUrl,
 
     /// Name, version and contact of this client; Wikimedia refuses a client that does not give them. Example: my-course/1.0 (me@example.org)
     #[arg(

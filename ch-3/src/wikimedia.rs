@@ -4,6 +4,7 @@
 mod counters;
 mod guard;
 mod parse;
+mod proxy;
 mod response;
 #[cfg(test)]
 mod tests;
@@ -20,15 +21,17 @@ use futures_util::stream;
 use reqwest::Client;
 use reqwest::Response;
 use reqwest::StatusCode;
-use reqwest::Url;
 use reqwest::header;
 use reqwest::header::HeaderValue;
 use tokio::time::sleep;
+use tokio::time::timeout;
 use tracing::error;
+use tracing::field::display;
 use tracing::info;
 use tracing::warn;
 
 use crate::config;
+use crate::config::PrivateUrl;
 use crate::event::Event;
 use crate::resume::Place;
 use crate::resume::Resume;
@@ -40,11 +43,12 @@ use crate::wikimedia::response::cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection on which no byte arrives for this long is assumed to be dead, because the real stream has dozens of
+/// A connection on which no event arrives for this long is assumed to be dead, because the real stream has dozens of
 /// events a second. The connection itself may last for any time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The first wait before a reconnect. It doubles after each attempt that brings no event.
+/// The first wait before a reconnect. It doubles after each attempt that brings no event. A wait that the stream asks for
+/// with `retry:` is at least as long as the first number, and at most as long as the second.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -58,19 +62,26 @@ pub fn events(
     resume: Resume,
     counters: Counters,
 ) -> Result<impl Stream<Item = (Event, Resume)> + use<>> {
-    let client = Client::builder()
+    let url = config.wikipedia_stream_url.clone();
+    let proxy = proxy::proxy_for(&url.0);
+    let mut client = Client::builder()
         .user_agent(config.user_agent.clone())
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(IDLE_TIMEOUT)
-        .build()
-        .context("cannot set up the HTTP client; are CA certificates installed?")?;
+        .read_timeout(IDLE_TIMEOUT);
+    if proxy.is_none() {
+        client = client.no_proxy();
+    }
+    let client =
+        client.build().context("cannot set up the HTTP client; are CA certificates installed?")?;
     let reader = Reader {
         client,
-        url: config.wikipedia_stream_url.clone(),
+        url,
+        proxy,
         counters,
         place: Place::new(resume),
         frames: None,
         barren_attempts: 0,
+        retry: Duration::ZERO,
     };
     Ok(stream::unfold(Box::new(reader), async |mut reader| {
         let next = reader.next().await;
@@ -80,13 +91,17 @@ pub fn events(
 
 struct Reader {
     client: Client,
-    url: Url,
+    url: PrivateUrl,
+    /// The proxy that the client uses for this URL.
+    proxy: Option<PrivateUrl>,
     counters: Counters,
     place: Place,
     /// The open connection.
     frames: Option<Frames>,
     /// Attempts to connect since the last event.
     barren_attempts: u32,
+    /// The shortest wait before a reconnect, as the stream has asked for it.
+    retry: Duration,
 }
 
 impl Reader {
@@ -96,21 +111,26 @@ impl Reader {
                 self.connect().await;
                 continue;
             };
-            match frames.next().await {
-                Some(Ok(frame)) => {
+            match timeout(IDLE_TIMEOUT, frames.next()).await {
+                Ok(Some(Ok(frame))) => {
                     if let Some(event) = self.read(&frame) {
                         self.barren_attempts = 0;
-                        return (event, self.place.resume().clone());
+                        return (event, self.place.resume());
                     }
                 }
-                Some(Err(error)) => self.disconnected(&cause(error)).await,
-                None => self.disconnected("closed by the server").await,
+                Ok(Some(Err(error))) => self.disconnected(&cause(error)).await,
+                Ok(None) => self.disconnected("closed by the server").await,
+                Err(_) => self.disconnected(&format!("no event for {IDLE_TIMEOUT:?}")).await,
             }
         }
     }
 
     /// The event of a frame, or `None` if the frame has no event or one that has been read before.
     fn read(&mut self, frame: &Frame) -> Option<Event> {
+        if let Some(retry) = frame.retry {
+            self.retry = retry.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            return None;
+        }
         if frame.event == "error" {
             self.counters.error_events.count(&format!("error event: {:?}", excerpt(&frame.data)));
             return None;
@@ -148,8 +168,8 @@ impl Reader {
     /// Opens a connection. If the server refuses it, this waits as long as the server asks.
     async fn connect(&mut self) {
         let mut request =
-            self.client.get(self.url.clone()).header(header::ACCEPT, "text/event-stream");
-        let last_event_id = self.place.resume().last_event_id.as_deref();
+            self.client.get(self.url.0.clone()).header(header::ACCEPT, "text/event-stream");
+        let last_event_id = self.place.last_event_id();
         if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
             request = request.header("last-event-id", id);
         }
@@ -159,38 +179,50 @@ impl Reader {
                 self.frames = Some(response::frames(response, self.counters.clone()));
                 return;
             }
-            Ok(response) => self.refused(&response),
+            Ok(response) => self.refused(response).await,
             Err(error) => {
                 let wait = self.back_off();
-                warn!(?wait, "cannot reach the stream: {:#}", anyhow!(error));
+                let proxy = self.proxy.as_ref().map(display);
+                warn!(?wait, proxy, "cannot reach the stream: {:#}", anyhow!(error.without_url()));
                 wait
             }
         };
         sleep(wait).await;
     }
 
-    fn refused(&mut self, response: &Response) -> Duration {
+    async fn refused(&mut self, response: Response) -> Duration {
         let status = response.status();
-        let mut wait = self.back_off();
-        if status == StatusCode::FORBIDDEN {
-            wait = LONGEST_WAIT;
-            error!(
+        let own_wait = self.back_off();
+        let own_wait = if status == StatusCode::FORBIDDEN { LONGEST_WAIT } else { own_wait };
+        // The wait is never shorter than our own: with `Retry-After: 0` the client would ask without a pause.
+        let wait = response::retry_after(&response).map_or(own_wait, |asked| asked.max(own_wait));
+        let last_event_id = self.place.last_event_id();
+        let proxy = self.proxy.as_ref().map(display);
+        let came = response::describe(response).await;
+        match status {
+            StatusCode::FORBIDDEN => error!(
                 ?wait,
+                proxy,
+                %came,
                 "the stream refuses this client (403): set USER_AGENT to a name, a version and a contact"
-            );
-        } else {
-            // The wait is never shorter than our own: with `Retry-After: 0` the client would ask without a pause.
-            wait = response::retry_after(response).map_or(wait, |asked| asked.max(wait));
-            warn!(?wait, %status, "no event stream from {}", self.url);
+            ),
+            StatusCode::BAD_REQUEST if last_event_id.is_some() => error!(
+                ?wait,
+                last_event_id,
+                %came,
+                "the stream refuses the place to go on from (400): it needs another one"
+            ),
+            _ => warn!(?wait, proxy, %came, "no event stream from {}", self.url),
         }
         wait
     }
 
-    /// The next wait. It doubles with every attempt. A part is random, so that many clients do not come back at once.
+    /// The next wait. It doubles with every attempt. A part is random, so that many clients do not come back at once. It
+    /// is at least as long as the stream has asked for.
     fn back_off(&mut self) -> Duration {
         let doubled = SHORTEST_WAIT.saturating_mul(1 << self.barren_attempts.min(16));
         self.barren_attempts += 1;
-        doubled.min(LONGEST_WAIT).mul_f64(0.5 + fastrand::f64() / 2.0)
+        doubled.min(LONGEST_WAIT).mul_f64(0.5 + fastrand::f64() / 2.0).max(self.retry)
     }
 }
 

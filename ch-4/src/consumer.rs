@@ -47,7 +47,8 @@ pub async fn run(
     result
 }
 
-type Piece = Vec<(Event, Resume)>;
+/// Events that were read together, and the place after the last of them.
+type Piece = (Vec<Event>, Resume);
 
 /// Reading has a task of its own: it goes on while a slice is written, and the next slice is what came meanwhile.
 async fn consume(
@@ -60,7 +61,8 @@ async fn consume(
     let reading = tokio::spawn(read(events, sender));
     let mut slice = Vec::new();
     while pieces.recv_many(&mut slice, PIECES).await > 0 {
-        let (events, places): (Vec<Event>, Vec<Resume>) = slice.drain(..).flatten().unzip();
+        let (events, places): (Vec<Vec<Event>>, Vec<Resume>) = slice.drain(..).unzip();
+        let events: Vec<Event> = events.into_iter().flatten().collect();
         let Some(place) = places.last() else {
             continue;
         };
@@ -77,7 +79,9 @@ async fn consume(
 async fn read(events: impl Stream<Item = (Event, Resume)>, sender: mpsc::Sender<Piece>) {
     let mut pieces = pin!(events.ready_chunks(PIECE));
     while let Some(piece) = pieces.next().await {
-        if sender.send(piece).await.is_err() {
+        let (events, mut places): (Vec<Event>, Vec<Resume>) = piece.into_iter().unzip();
+        let place = places.pop().unwrap_or_default();
+        if sender.send((events, place)).await.is_err() {
             return;
         }
     }

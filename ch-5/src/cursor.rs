@@ -98,7 +98,11 @@ pub async fn read(config: &config::Producer, limit: Duration) -> Result<Resume> 
     let resume: Resume = value.parse().map_err(anyhow::Error::msg).with_context(|| {
         format!("bad cursor in topic {cursor_topic} (CURSOR_TOPIC sets another): {value:?}")
     })?;
-    info!(cursor_topic, %resume, "going on after the cursor");
+    info!(
+        cursor_topic,
+        last_event_id = resume.last_event_id.as_deref(),
+        "going on after the cursor"
+    );
     Ok(resume)
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::event::Event;
+use crate::printable::printable;
 use crate::resume::Resume;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
@@ -35,7 +36,7 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
     while let Some(slice) = slices.next().await {
         let lines: String = slice.iter().map(|(event, _)| line(event)).collect();
         match shutdown.run_until_cancelled(write(&mut stdout, &lines)).await {
-            Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Some(Err(error)) if error.kind() == ErrorKind::BrokenPipe => break,
             Some(written) => written.context("cannot write to stdout")?,
             None => break,
         }
@@ -62,13 +63,8 @@ fn report(counters: &Counters, resume: &Resume) {
 fn line(event: &Event) -> String {
     let kind = if event.bot { "bot" } else { "human" };
     let [time, domain, user, title] = [&event.time, &event.domain, &event.user, &event.title]
-        .map(|text| printable(text.as_deref()));
+        .map(|text| printable(text.as_deref().unwrap_or("-")));
     format!("{time}\t{domain}\t{user}\t{kind}\t{title}\n")
-}
-
-/// Replaces control characters, which could end the line or move the cursor of a terminal.
-fn printable(text: Option<&str>) -> String {
-    text.unwrap_or("-").replace(char::is_control, "\u{FFFD}")
 }
 
 #[cfg(test)]
@@ -83,10 +79,11 @@ mod tests {
             domain: Some("es.wikipedia.org".to_owned()),
             user: Some("J0cj0cj0c".to_owned()),
             bot: true,
-            title: Some("two\nlines\tand \u{1b}[31mred".to_owned()),
+            title: Some("two\nlines\tand \u{1b}[31mred\u{202e}".to_owned()),
             ..Event::default()
         };
-        let expected = "2023-12-07T20:30:00Z\tes.wikipedia.org\tJ0cj0cj0c\tbot\ttwo\u{FFFD}lines\u{FFFD}and \u{FFFD}[31mred\n";
-        assert_eq!(line(&event), expected);
+        let expected = "2023-12-07T20:30:00Z\tes.wikipedia.org\tJ0cj0cj0c\tbot\t";
+        let title = r"two\u000alines\u0009and \u001b[31mred\u202e";
+        assert_eq!(line(&event), format!("{expected}{title}\n"));
     }
 }

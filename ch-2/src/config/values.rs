@@ -3,17 +3,7 @@
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
-
-pub fn http_url(text: &str) -> Result<Url> {
-    let url = Url::parse(text)?;
-    ensure!(
-        matches!(url.scheme(), "http" | "https"),
-        "not a URL that begins with http:// or https://"
-    );
-    Ok(url)
-}
 
 pub fn header_value(text: &str) -> Result<HeaderValue> {
     ensure!(!text.trim().is_empty(), "empty");

@@ -97,6 +97,10 @@ impl Guard {
         let line = &self.event[self.line..];
         if line.is_empty() {
             self.end_event(pieces);
+        } else if let Some(retry) = retry(line) {
+            // The parser loses this line in an event without data, so it gets an event of its own.
+            pieces.push(format!("retry: {retry}\ndata\n\n"));
+            self.event.truncate(self.line);
         } else if self.skipping || line[0] == b':' {
             self.event.truncate(self.line);
         } else {
@@ -118,6 +122,12 @@ impl Guard {
         self.event.clear();
         self.line = 0;
     }
+}
+
+/// The milliseconds in a line with which the server asks for a wait before a reconnect.
+fn retry(line: &[u8]) -> Option<u64> {
+    let value = line.strip_prefix(b"retry:")?;
+    str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
 /// Adds the event to `pieces`. A large event is cut into several pieces, between its lines.

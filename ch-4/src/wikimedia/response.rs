@@ -1,4 +1,4 @@
-//! The answer of the server: whether it is a stream, when to ask again, and the frames in it.
+//! The answer of the server: whether it is a stream, what else it is, when to ask again, and the frames in it.
 
 use std::pin::Pin;
 use std::pin::pin;
@@ -9,13 +9,16 @@ use anyhow::anyhow;
 use eventsource_stream::Event as Frame;
 use eventsource_stream::EventStream;
 use eventsource_stream::EventStreamError;
+use futures_util::FutureExt;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::stream;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::header;
+use reqwest::header::HeaderName;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::wikimedia::counters::Counters;
 use crate::wikimedia::guard::Guard;
@@ -25,23 +28,69 @@ use crate::wikimedia::guard::Guard;
 const SLICE: usize = 64;
 const QUEUE: usize = 4;
 
+/// A slice that has reached this many bytes is full, although it has fewer frames. 64 usual ones have less than half of it.
+const SLICE_BYTES: usize = 256 * 1024;
+
+/// How much is shown of a body that is no stream, in bytes, and how long the client waits for it.
+const BODY_SHOWN: usize = 200;
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A longer `Retry-After` is shortened to this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-pub type Frames =
-    Pin<Box<dyn Stream<Item = Result<Frame, EventStreamError<reqwest::Error>>> + Send>>;
+type ReadFrame = Result<Frame, EventStreamError<reqwest::Error>>;
 
+pub type Frames = Pin<Box<dyn Stream<Item = ReadFrame> + Send>>;
+
+/// An answer that is compressed, although the request has not asked for that, is no stream.
 pub fn is_event_stream(response: &Response) -> bool {
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = text(response, header::CONTENT_TYPE);
     let media_type = content_type.split(';').next().unwrap_or_default();
     response.status() == StatusCode::OK
         && media_type.trim().eq_ignore_ascii_case("text/event-stream")
+        && encoding(response).is_empty()
+}
+
+fn encoding(response: &Response) -> &str {
+    let encoding = text(response, header::CONTENT_ENCODING).trim();
+    if encoding.eq_ignore_ascii_case("identity") { "" } else { encoding }
+}
+
+fn text(response: &Response, name: HeaderName) -> &str {
+    let value = response.headers().get(name);
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// What came instead of a stream: the status, the type, and the beginning of the body, which often says why.
+pub async fn describe(mut response: Response) -> String {
+    let mut parts = vec![response.status().to_string()];
+    let content_type = text(&response, header::CONTENT_TYPE);
+    parts.extend((!content_type.is_empty()).then(|| content_type.to_owned()));
+    let encoding = encoding(&response);
+    if !encoding.is_empty() {
+        parts.push(format!("compressed with {encoding}, which was not asked for"));
+        return parts.join(", ");
+    }
+    let mut body = Vec::new();
+    let reading = async {
+        while body.len() < BODY_SHOWN
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+    };
+    // What has come until then is enough.
+    _ = timeout(BODY_TIMEOUT, reading).await;
+    body.truncate(BODY_SHOWN);
+    let body = String::from_utf8_lossy(&body);
+    let body = body.trim();
+    parts.extend((!body.is_empty()).then(|| format!("{body:?}")));
+    parts.join(", ")
 }
 
 /// `Retry-After` is a number of seconds or a date. Any other value is treated as if the header were missing.
 pub fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    let text = text(response, header::RETRY_AFTER);
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
@@ -64,8 +113,8 @@ pub fn frames(response: Response, counters: Counters) -> Frames {
     });
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
-        let mut slices = pin!(EventStream::new(pieces).ready_chunks(SLICE));
-        while let Some(slice) = slices.next().await {
+        let mut frames = pin!(EventStream::new(pieces).fuse());
+        while let Some(slice) = next_slice(&mut frames).await {
             if sender.send(slice).await.is_err() {
                 return;
             }
@@ -74,10 +123,48 @@ pub fn frames(response: Response, counters: Counters) -> Frames {
     Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context)).flat_map(stream::iter))
 }
 
+/// The next frame, and those after it that have arrived.
+async fn next_slice(
+    frames: &mut (impl Stream<Item = ReadFrame> + Unpin),
+) -> Option<Vec<ReadFrame>> {
+    let mut slice = Vec::with_capacity(SLICE);
+    let mut bytes = 0;
+    let mut next = frames.next().await;
+    while let Some(frame) = next {
+        bytes += frame.as_ref().map_or(0, |frame| frame.data.len());
+        slice.push(frame);
+        if slice.len() == SLICE || bytes >= SLICE_BYTES {
+            break;
+        }
+        next = frames.next().now_or_never().flatten();
+    }
+    (!slice.is_empty()).then_some(slice)
+}
+
 /// The error with all its causes. Only the causes say what happened: a timeout, a reset, a broken chunk.
 pub fn cause(error: EventStreamError<reqwest::Error>) -> String {
     match error {
-        EventStreamError::Transport(error) => format!("{:#}", anyhow!(error)),
+        EventStreamError::Transport(error) => format!("{:#}", anyhow!(error.without_url())),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn slice_is_bounded_in_frames_and_in_bytes() {
+        let frames = |count, length| {
+            let frame = Frame { data: "x".repeat(length), ..Frame::default() };
+            stream::iter(vec![frame; count]).map(Ok)
+        };
+        let mut lengths = Vec::new();
+        for mut frames in [frames(SLICE + 1, 1), frames(3, SLICE_BYTES / 2)] {
+            while let Some(slice) = next_slice(&mut frames).await {
+                lengths.push(slice.len());
+            }
+        }
+        assert_eq!(lengths, [SLICE, 1, 2, 1]);
     }
 }

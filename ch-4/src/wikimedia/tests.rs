@@ -94,6 +94,68 @@ async fn stall_is_ended_by_the_idle_timeout() {
 }
 
 #[tokio::test]
+async fn stream_without_events_is_left_although_its_comments_come() {
+    tokio::time::pause();
+    let comments = stream::unfold((), async |()| {
+        sleep(Duration::from_secs(5)).await;
+        Some((Ok::<_, std::io::Error>(":still here\n\n"), ()))
+    });
+    let (ids, counters, _) =
+        read(vec![sse(Body::from_stream(comments)), sse(frame(1, "a"))], 1).await;
+    assert_eq!(ids, ["a"]);
+    assert_eq!(counters.reconnects.total(), 1);
+}
+
+#[tokio::test]
+async fn retry_of_the_stream_is_the_shortest_wait_within_bounds() {
+    for (retry, least, most) in
+        [("0", 200, 200), ("5000", 5_000, 5_000), ("99999999", 30_000, 30_000)]
+    {
+        let answers = ["a", "b", "c"].map(|id| sse(frame(1, id) + &format!("retry: {retry}\n\n")));
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
+        assert_eq!(read(answers.into(), 3).await.0, ["a", "b", "c"]);
+        let waited = started.elapsed().as_millis();
+        assert!((2 * least..2 * most + 200).contains(&waited), "retry {retry}: {waited} ms");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn answer_that_is_no_stream_is_described() {
+    for (header, value, body, expected) in [
+        (
+            "content-type",
+            "text/html",
+            "<h1>Log in\u{9b}",
+            r#"200 OK, text/html, "<h1>Log in\u{9b}""#,
+        ),
+        (
+            "content-encoding",
+            "gzip",
+            "\u{1f}",
+            "200 OK, compressed with gzip, which was not asked for",
+        ),
+    ] {
+        let answer = axum::http::Response::builder().header(header, value);
+        let answer: Response = answer.body(reqwest::Body::from(body)).unwrap().into();
+        assert!(!response::is_event_stream(&answer));
+        assert_eq!(response::describe(answer).await, expected);
+    }
+    let endless = stream::repeat_with(|| Ok::<_, std::io::Error>("x".repeat(1000)));
+    let endless = axum::http::Response::new(reqwest::Body::wrap_stream(endless));
+    assert!(response::describe(endless.into()).await.len() < 300);
+}
+
+#[tokio::test]
+async fn compressed_stream_is_not_read() {
+    let compressed = ([(header::CONTENT_ENCODING, "gzip")], sse(frame(1, "x"))).into_response();
+    let (ids, counters, _) = read(vec![compressed, sse(frame(1, "a"))], 1).await;
+    assert_eq!(ids, ["a"]);
+    assert_eq!(counters.rejected.total(), 0);
+}
+
+#[tokio::test]
 async fn reason_of_a_lost_connection_says_what_lies_behind_it() {
     let broken = once(async { Err::<String, _>(std::io::Error::other("cable pulled")) });
     let answer = axum::http::Response::new(reqwest::Body::wrap_stream(broken));
@@ -129,13 +191,14 @@ async fn refusals_are_waited_out_for_as_long_as_they_say() {
         refusal(StatusCode::SERVICE_UNAVAILABLE, &date),
         refusal(StatusCode::TOO_MANY_REQUESTS, "99999999999"),
         StatusCode::FORBIDDEN.into_response(),
+        refusal(StatusCode::FORBIDDEN, "50"),
         "a page, and no event stream".into_response(),
         sse(frame(1, "a")),
     ];
     let (ids, ..) = read(answers, 1).await;
     assert_eq!(ids, ["a"]);
     let waited = started.elapsed();
-    let least = Duration::from_secs(100 + 490 + 3600 + 30);
+    let least = Duration::from_secs(100 + 490 + 3600 + 30 + 50);
     assert!((least..least + Duration::from_secs(60)).contains(&waited), "{waited:?}");
 }
 
@@ -159,10 +222,12 @@ fn back_off_grows_to_its_limit() {
     let mut reader = Reader {
         client: Client::new(),
         url: "http://127.0.0.1/".parse().unwrap(),
+        proxy: None,
         counters: Counters::default(),
-        place: Place::new(Resume::default()),
+        place: Place::default(),
         frames: None,
         barren_attempts: 0,
+        retry: Duration::ZERO,
     };
     let waits: Vec<Duration> = (0..100).map(|_| reader.back_off()).collect();
     assert!(waits[0] <= SHORTEST_WAIT);

@@ -6,21 +6,11 @@ use anyhow::bail;
 use anyhow::ensure;
 use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 /// The most that checking a password may cost: memory in KiB, and the number of passes over it.
 const MEMORY_LIMIT: u32 = 256 * 1024;
 const PASSES_LIMIT: u32 = 16;
-
-pub fn http_url(text: &str) -> Result<Url> {
-    let url = Url::parse(text)?;
-    ensure!(
-        matches!(url.scheme(), "http" | "https"),
-        "not a URL that begins with http:// or https://"
-    );
-    Ok(url)
-}
 
 pub fn header_value(text: &str) -> Result<HeaderValue> {
     ensure!(!text.trim().is_empty(), "empty");

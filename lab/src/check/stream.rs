@@ -47,8 +47,15 @@ impl Reply {
 
     /// An answer other than 200, such as `429 Too Many Requests`.
     pub fn refusal(status: &str, headers: &str) -> Self {
-        let bytes =
-            format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n");
+        Self::page(status, headers, "")
+    }
+
+    /// An answer that is no stream.
+    pub fn page(status: &str, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        let bytes = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
         Self { bytes: bytes.into_bytes(), hold: false }
     }
 }

@@ -1,6 +1,7 @@
 //! Hostile streams, cut into chunks at every place.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use eventsource_stream::EventStream;
 use futures_util::FutureExt;
@@ -105,4 +106,16 @@ fn large_event_comes_in_pieces_that_the_parser_is_quick_with() {
     let pieces = guard.push(event.as_bytes());
     assert!(pieces.iter().all(|piece| piece.len() < 2 * PIECE));
     assert_eq!(pieces.concat(), event);
+}
+
+#[test]
+fn retry_line_gets_an_event_of_its_own() {
+    let mut guard = Guard::new(Counters::default());
+    let pieces = guard.push(b"retry: 5\n\ndata: a\nretry:7\n\nretry: soon\n\n");
+    let stream = stream::iter(pieces).map(Ok::<_, Infallible>);
+    let frames: Vec<_> = EventStream::new(stream).collect().now_or_never().unwrap();
+    let frames = frames.into_iter().map(Result::unwrap);
+    let frames: Vec<_> = frames.map(|frame| (frame.data, frame.retry)).collect();
+    let retry = |milliseconds| (String::new(), Some(Duration::from_millis(milliseconds)));
+    assert_eq!(frames, [retry(5), retry(7), ("a".to_owned(), None)]);
 }

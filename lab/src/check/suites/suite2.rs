@@ -5,10 +5,17 @@ mod config;
 mod exact;
 mod hostile;
 mod refused;
+mod strangers;
 mod watch;
 mod watched;
 
 use crate::check::runner::Check;
 
-pub const CHECKS: &[&[Check]] =
-    &[config::CHECKS, watch::CHECKS, exact::CHECKS, hostile::CHECKS, refused::CHECKS];
+pub const CHECKS: &[&[Check]] = &[
+    config::CHECKS,
+    watch::CHECKS,
+    exact::CHECKS,
+    hostile::CHECKS,
+    refused::CHECKS,
+    strangers::CHECKS,
+];

@@ -147,7 +147,7 @@ async fn http_addr(subject: &Subject) -> Result<()> {
 async fn bad_logging(subject: &Subject) -> Result<()> {
     let role = subject.server_role();
     subject.refuses_each(role, "LOG_FORMAT", &["yaml"]).await?;
-    subject.refuses_each(role, "RUST_LOG", &["info,http=loud"]).await
+    subject.refuses_each(role, "RUST_LOG", &["info,http=loud", "inf", "debug;info"]).await
 }
 
 async fn missing_file(subject: &Subject) -> Result<()> {

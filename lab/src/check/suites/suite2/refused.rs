@@ -10,6 +10,7 @@ use crate::check::runner::Check;
 use crate::check::runner::PROCESS;
 use crate::check::stream::Reply;
 use crate::check::stream::events;
+use crate::check::stream::id;
 use crate::check::subject::Subject;
 use crate::check::suites::suite2::watched;
 use crate::check::wait::SOON;
@@ -50,6 +51,27 @@ pub const CHECKS: &[Check] = &[
         expected: "the second request no earlier than 2 s after the first, then events 0 to 4",
         hint: "503 may carry Retry-After as well",
         run: |subject| Box::pin(retry_after(subject, "503 Service Unavailable")),
+        ..PROCESS
+    },
+    Check {
+        name: "retry: of the stream is kept",
+        expected: "the second request no earlier than 2 s after the first, as `retry: 2000` asks",
+        hint: "the shortest wait before a reconnect, within bounds: neither 0 nor a year",
+        run: |subject| Box::pin(retry(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a place that the stream refuses is explained",
+        expected: "a line on stderr with 400 and what the server said, and later tries that still send the place",
+        hint: "the body of the 400 says why; beginning elsewhere in silence would lose events",
+        run: |subject| Box::pin(refused_place(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "an answer that is no stream is named",
+        expected: "on stderr text/html and how the page begins, then gzip; then events 0 to 4",
+        hint: "a login page of a hotel answers 200 too, and a compressed body has no events that can be read",
+        run: |subject| Box::pin(no_stream(subject)),
         ..PROCESS
     },
     Check {
@@ -103,6 +125,16 @@ async fn retry_after(subject: &Subject, status: &str) -> Result<()> {
         Reply::refusal(status, &format!("retry-after: {}\r\n", PAUSE.as_secs())),
         Reply::hold(events(0..9)),
     ];
+    waits_before_the_second_request(subject, replies).await
+}
+
+async fn retry(subject: &Subject) -> Result<()> {
+    let body = format!("retry: {}\n\n{}", PAUSE.as_millis(), events(0..3));
+    waits_before_the_second_request(subject, vec![Reply::cut(body), Reply::hold(events(2..9))])
+        .await
+}
+
+async fn waits_before_the_second_request(subject: &Subject, replies: Vec<Reply>) -> Result<()> {
     let watched = watched::shows(subject, replies, &[0, 1, 2, 3, 4]).await?;
     let [first, second, ..] = watched.requests.as_slice() else {
         anyhow::bail!("one request only")
@@ -113,6 +145,38 @@ async fn retry_after(subject: &Subject, status: &str) -> Result<()> {
         "the second request {:.2} s after the first",
         pause.as_secs_f64()
     );
+    Ok(())
+}
+
+async fn refused_place(subject: &Subject) -> Result<()> {
+    let replies = vec![
+        Reply::page("400 Bad Request", "content-type: application/json\r\n", "no such partition"),
+        Reply::hold(events(4..9)),
+    ];
+    let arguments = ["--limit", "1", "--resume", &id(4)];
+    let watched = watched::run(subject, replies, &arguments).await?;
+    let said = watched.stderr.iter().find(|line| line.contains("no such partition"));
+    let line = said.with_context(|| format!("stderr:\n{}", watched.stderr.join("\n")))?;
+    ensure!(line.contains("400"), "a line without the status: {line}");
+    let sent = watched.requests.iter().map(|request| request.header("last-event-id"));
+    let sent: Vec<Option<&str>> = sent.collect();
+    ensure!(sent == [Some(&*id(4)); 2], "Last-Event-IDs: {sent:?}");
+    Ok(())
+}
+
+async fn no_stream(subject: &Subject) -> Result<()> {
+    let stream = "content-type: text/event-stream\r\n";
+    let page = "<h1>Please log in</h1>";
+    let replies = vec![
+        Reply::page("200 OK", "content-type: text/html\r\n", page),
+        Reply::page("200 OK", &format!("{stream}content-encoding: gzip\r\n"), "\u{1f}"),
+        Reply::hold(events(0..9)),
+    ];
+    let watched = watched::shows(subject, replies, &[0, 1, 2, 3, 4]).await?;
+    let said = watched.stderr.join("\n");
+    for part in ["text/html", page, "gzip"] {
+        ensure!(said.contains(part), "nothing about {part} on stderr:\n{said}");
+    }
     Ok(())
 }
 

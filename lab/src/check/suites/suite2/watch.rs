@@ -50,7 +50,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a closed pipe ends watch quietly",
-        expected: "exit status 0 and no panic or broken pipe on stderr, as in `watch | head -1`",
+        expected: "exit status 0 and no panic or broken pipe on stderr, as in `watch | head -1`; how to go on is said",
         hint: "a write to a closed pipe fails with EPIPE: that is the reader's wish, not an error",
         run: |subject| Box::pin(closed_pipe(subject)),
         not_in_image: Some("Docker reads the program's stdout to its end, whoever reads Docker's"),
@@ -141,6 +141,7 @@ async fn closed_pipe(subject: &Subject) -> Result<()> {
     for word in ["panic", "roken pipe", "Traceback", "EPIPE"] {
         ensure!(!said.contains(word), "stderr:\n{said}");
     }
+    ensure!(said.contains("--resume"), "no `--resume` on stderr:\n{said}");
     Ok(())
 }
 
