@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
-use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
 
 use crate::printable::printable;
 
@@ -26,15 +27,19 @@ const SEEN_LIMIT: usize = 96 * 1024;
 /// The longest `id:` that is accepted, in bytes. Those of the real stream have about 150.
 const EVENT_ID_LIMIT: usize = 4 * 1024;
 
-/// A place in the stream. The stream continues with the first event of each topic that is not older than the timestamp of
-/// this topic in `last_event_id`. So it repeats the last event, and maybe others. `seen` contains the ids of those that
-/// have been read already.
+/// The stream continues with the first event of each topic that is not older than the timestamp of this topic. Wikimedia's
+/// server adds one millisecond to the timestamp of an event when it makes the `id:` (KafkaSSE, `_updateLatestOffsetsMap`).
+/// Other events of the same millisecond, and older ones that come late, would be lost. So the client takes as much away.
+const ADDED: u64 = 1;
+
+/// A place in the stream. After it, the stream repeats the last event, and maybe others. `seen` contains the ids of those
+/// that have been read already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resume {
-    /// The newest `id:`, a JSON array of topics and timestamps. It is sent as `Last-Event-ID`.
+    /// The newest `id:`, a JSON array of topics and timestamps.
     pub last_event_id: Option<Arc<str>>,
-    /// The `meta.id`s of the event that `last_event_id` names, and of all events that were read after it: others of the
-    /// same millisecond, and older ones that came late. Also those of the last events of the other topic.
+    /// The `meta.id`s of the event that `last_event_id` names, of those of the millisecond before, and of all events that
+    /// were read after them, also of older ones that came late. Also those of the last events of the other topic.
     seen: Vec<Arc<str>>,
 }
 
@@ -93,9 +98,10 @@ pub struct Place {
     last_event_id: Option<Arc<str>>,
     /// The newest timestamps.
     newest: Vec<Time<'static>>,
-    /// The topic whose event was the last with a newer timestamp, and what was read since then.
+    /// The topic whose event was the last with a newer timestamp.
     topic: Option<String>,
-    seen: Vec<Arc<str>>,
+    /// What was read of it that the stream repeats, each with the newest timestamp at that time.
+    seen: Vec<(u64, Arc<str>)>,
     /// The last events of the topic before, which the stream repeats for as long as that topic has no new event.
     seen_before: Vec<Arc<str>>,
     ids: HashSet<Arc<str>>,
@@ -113,19 +119,26 @@ impl Place {
         let mut place = Self { newest: owned(newest), topic, ..Self::default() };
         for id in resume.seen {
             if place.remember(&id) {
-                place.seen.push(id);
+                place.seen.push((place.newest_of_topic(), id));
             }
         }
         place.last_event_id = resume.last_event_id;
         place
     }
 
-    pub fn last_event_id(&self) -> Option<&str> {
-        self.last_event_id.as_deref()
+    /// The `Last-Event-ID` with which the stream goes on after the place.
+    pub fn last_event_id(&self) -> Option<String> {
+        let event_id = self.last_event_id.as_deref()?;
+        let mut entries: Vec<Map<String, Value>> = serde_json::from_str(event_id).ok()?;
+        for timestamp in entries.iter_mut().filter_map(|entry| entry.get_mut("timestamp")) {
+            *timestamp = timestamp.as_u64()?.saturating_sub(ADDED).into();
+        }
+        Some(printable(&serde_json::to_string(&entries).ok()?).into_owned())
     }
 
     pub fn resume(&self) -> Resume {
-        let seen = self.seen_before.iter().chain(&self.seen).cloned().collect();
+        let seen = self.seen.iter().map(|(_, id)| id);
+        let seen = self.seen_before.iter().chain(seen).cloned().collect();
         Resume { last_event_id: self.last_event_id.clone(), seen }
     }
 
@@ -157,30 +170,43 @@ impl Place {
         // have been read since that time.
         let moves = times.is_empty() || changed.is_some() && !went_back;
         if moves {
-            let seen = mem::take(&mut self.seen);
+            let now = changed.map_or(u64::MAX, |(_, time)| *time);
             if other_topic {
-                self.seen_before = seen;
+                self.seen_before = self.seen.drain(..).map(|(_, id)| id).collect();
                 self.topic = changed.map(|(topic, _)| topic.to_string());
             }
+            self.seen.retain(|(newest, _)| newest.saturating_add(ADDED) >= now);
             self.last_event_id = Some(event_id.into());
             self.newest = owned(times);
         }
-        let seen = if other_topic && !moves { &mut self.seen_before } else { &mut self.seen };
-        seen.extend(id);
+        if other_topic && !moves {
+            self.seen_before.extend(id);
+        } else {
+            let newest = self.newest_of_topic();
+            self.seen.extend(id.map(|id| (newest, id)));
+        }
         self.limit(event_id);
+    }
+
+    fn newest_of_topic(&self) -> u64 {
+        let newest = self.newest.iter().find(|(topic, _)| self.topic.as_deref() == Some(topic));
+        newest.map_or(0, |(_, time)| *time)
     }
 
     /// Forgets ids if there are too many, but not the first: it belongs to the event with the newest timestamp. The place
     /// is then the last event.
     fn limit(&mut self, event_id: &str) {
-        let length = |seen: &[Arc<str>]| seen.iter().map(|id| id.len() + 3).sum::<usize>();
-        while length(&self.seen) + length(&self.seen_before) > SEEN_LIMIT {
-            self.last_event_id = Some(event_id.into());
-            let seen = if self.seen.len() > 1 { &mut self.seen } else { &mut self.seen_before };
-            if seen.len() < 2 {
+        loop {
+            let seen = self.seen.iter().map(|(_, id)| id).chain(&self.seen_before);
+            if seen.map(|id| id.len() + 3).sum::<usize>() <= SEEN_LIMIT {
                 return;
             }
-            seen.remove(1);
+            self.last_event_id = Some(event_id.into());
+            if self.seen.len() > 1 {
+                self.seen.remove(1);
+            } else if self.seen_before.pop().is_none() {
+                return;
+            }
         }
     }
 

@@ -22,7 +22,6 @@ use reqwest::Client;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::header;
-use reqwest::header::HeaderValue;
 use tokio::time::sleep;
 use tokio::time::timeout;
 use tracing::error;
@@ -170,8 +169,8 @@ impl Reader {
         let mut request =
             self.client.get(self.url.0.clone()).header(header::ACCEPT, "text/event-stream");
         let last_event_id = self.place.last_event_id();
-        if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
-            request = request.header("last-event-id", id);
+        if let Some(id) = &last_event_id {
+            request = request.header("last-event-id", id.as_bytes());
         }
         let wait = match request.send().await {
             Ok(response) if response::is_event_stream(&response) => {

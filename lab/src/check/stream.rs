@@ -178,6 +178,18 @@ pub fn id(number: u64) -> String {
     .to_string()
 }
 
+/// Whether `sent` is `id`, or leads one millisecond further back. Wikimedia's server adds a millisecond to the timestamp of
+/// an event, so the id as it came leaves out other events of the same one.
+pub fn goes_on_after(sent: &str, id: &str) -> bool {
+    let entries = |id: &str| serde_json::from_str::<Vec<Value>>(id).unwrap_or_default();
+    let (sent, came) = (entries(sent), entries(id));
+    let mut before = came.clone();
+    for timestamp in before.iter_mut().filter_map(|entry| entry.get_mut("timestamp")) {
+        *timestamp = json!(timestamp.as_u64().map(|time| time - 1));
+    }
+    !sent.is_empty() && (sent == came || sent == before)
+}
+
 /// Event `number` as an object: `User N` changed `Page N` of en.wikipedia.org, a bot where the number is odd.
 pub fn change(number: u64) -> Value {
     json!({
