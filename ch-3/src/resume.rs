@@ -131,7 +131,9 @@ impl Place {
         let event_id = self.last_event_id.as_deref()?;
         let mut entries: Vec<Map<String, Value>> = serde_json::from_str(event_id).ok()?;
         for timestamp in entries.iter_mut().filter_map(|entry| entry.get_mut("timestamp")) {
-            *timestamp = timestamp.as_u64()?.saturating_sub(ADDED).into();
+            if let Some(time) = timestamp.as_u64() {
+                *timestamp = time.saturating_sub(ADDED).into();
+            }
         }
         Some(printable(&serde_json::to_string(&entries).ok()?).into_owned())
     }
@@ -204,7 +206,9 @@ impl Place {
             self.last_event_id = Some(event_id.into());
             if self.seen.len() > 1 {
                 self.seen.remove(1);
-            } else if self.seen_before.pop().is_none() {
+            } else if self.seen_before.len() > 1 {
+                self.seen_before.remove(1);
+            } else {
                 return;
             }
         }

@@ -184,6 +184,16 @@ fn timestamps_are_those_of_the_topics_however_the_id_is_written() {
 }
 
 #[test]
+fn millisecond_that_the_server_adds_is_taken_away_from_each_timestamp() {
+    let id =
+        r#"[{"topic":"a","timestamp":7},{"topic":"b","timestamp":null},{"topic":"c","offset":-1}]"#;
+    let sent =
+        r#"[{"timestamp":6,"topic":"a"},{"timestamp":null,"topic":"b"},{"offset":-1,"topic":"c"}]"#;
+    let place = Place::new(id.parse().unwrap());
+    assert_eq!(place.last_event_id().as_deref(), Some(sent));
+}
+
+#[test]
 fn hostile_id_does_not_become_the_place() {
     let mut place = Place::new(at(3).parse().unwrap());
     let long = format!("[{{\"topic\":\"{}\"}}]", "x".repeat(EVENT_ID_LIMIT));
