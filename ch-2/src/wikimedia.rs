@@ -182,7 +182,8 @@ impl Reader {
             Err(error) => {
                 let wait = self.back_off();
                 let proxy = self.proxy.as_ref().map(display);
-                warn!(?wait, proxy, "cannot reach the stream: {:#}", anyhow!(error.without_url()));
+                let url = &self.url;
+                warn!(?wait, %url, proxy, "cannot reach the stream: {:#}", anyhow!(error.without_url()));
                 wait
             }
         };
