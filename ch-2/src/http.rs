@@ -66,7 +66,7 @@ fn app(routes: Router) -> Router {
 }
 
 /// axum and the layers answer an error with plain text, or with nothing. This puts `{"error": "…"}` in its place, and
-/// keeps the other headers.
+/// keeps the other headers. A head that cannot be read does not come so far: hyper answers it without a body.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
     let json = HeaderValue::from_static("application/json");

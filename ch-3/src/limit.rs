@@ -39,8 +39,8 @@ impl LoginLimit {
     }
 }
 
-/// All IPv6 addresses of one network (/64) share a bucket, because a client usually has all of them.
-fn network(client: IpAddr) -> IpAddr {
+/// All IPv6 addresses of one network (/64) are one client, because it usually has all of them.
+pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
         v4 => v4,

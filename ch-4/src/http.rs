@@ -42,14 +42,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves `routes` on `address` until the shutdown, and then waits for the requests that have begun.
 ///
 /// # Errors
-/// The program cannot listen on the address.
+/// The program cannot listen on the address, or may open too few files.
 pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<()> {
+    let limit = connections::limit()?;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}, is another program using it?"))?;
     info!(address = %listener.local_addr()?, "listening");
     tokio::select! {
-        () = connections::serve(listener, app(routes), &shutdown) => Ok(()),
+        () = connections::serve(limit, listener, app(routes), &shutdown) => Ok(()),
         () = drain_timeout(&shutdown) => Ok(()),
     }
 }
@@ -80,7 +81,7 @@ pub fn app(routes: Router) -> Router {
 }
 
 /// axum and the layers answer an error with plain text, or with nothing. This puts `{"error": "…"}` in its place, and
-/// keeps the other headers.
+/// keeps the other headers. A head that cannot be read does not come so far: hyper answers it without a body.
 async fn one_error_shape(response: Response) -> Response {
     let status = response.status();
     let json = HeaderValue::from_static("application/json");

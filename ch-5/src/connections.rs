@@ -1,10 +1,13 @@
 //! The loop that accepts connections. Unlike that of axum it has limits for clients that never finish a request, do not
 //! read the answer, or open too many connections. http.rs gives it the listener.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
+use anyhow::ensure;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -18,7 +21,7 @@ use rustix::process::Resource;
 use rustix::process::getrlimit;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +29,11 @@ use tower::ServiceExt;
 use tracing::debug;
 use tracing::error;
 
-/// The longest wait for the head of a request. It begins when the connection is opened, and after each request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::limit::network;
+
+/// The longest wait for the head of a request. It begins when the connection is opened, and after each request. A proxy
+/// must be the first to close a connection that it keeps for later requests, and most do so after 60 s.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// If a client reads nothing of its answer for this long, its connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,34 +41,44 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes.
 const HEADER_LIMIT: usize = 16 * 1024;
 
-/// At most this many connections are open. Others wait in the kernel until one closes.
+/// At most this many connections are open, or fewer if the process may not open so many files.
 const CONNECTION_LIMIT: u64 = 1000;
 
-/// The number of open files that are left for the store, the stream and the logs.
+/// The number of open files that are left for the store, the stream and the logs. Connections need as many at least.
 const OTHER_FILES: u64 = 64;
 
 /// Accepting fails if the system has no files or memory left. It is tried again after this time.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
-/// Accepts connections until shutdown, then waits for the requests that have begun.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationToken) {
-    serve_at_most(limit(), listener, app, shutdown).await;
+/// The open connections of each client, the oldest first.
+type Clients = HashMap<IpAddr, Vec<AbortHandle>>;
+
+/// The largest number of connections that may be open at once.
+///
+/// # Errors
+/// The process may open too few files.
+pub fn limit() -> Result<usize> {
+    limit_of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
 }
 
-/// `limit` is the largest number of connections that are open at once.
-async fn serve_at_most(
-    limit: usize,
-    listener: TcpListener,
-    app: Router,
-    shutdown: &CancellationToken,
-) {
+fn limit_of(files: u64) -> Result<usize> {
+    let least = 2 * OTHER_FILES;
+    ensure!(
+        files >= least,
+        "only {files} files may be open, {least} are needed: ulimit -n {least}"
+    );
+    Ok(usize::try_from((files - OTHER_FILES).min(CONNECTION_LIMIT))?)
+}
+
+/// Accepts connections until shutdown, then waits for the requests that have begun. Nobody waits for a place: if `limit`
+/// connections are open, the client with the most of them loses its oldest one. So one client cannot shut others out.
+pub async fn serve(limit: usize, listener: TcpListener, app: Router, shutdown: &CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_LIMIT);
-    let places = Arc::new(Semaphore::new(limit));
+    let mut clients = Clients::new();
     let open = GracefulShutdown::new();
-    while let Some((stream, client, place)) =
-        shutdown.run_until_cancelled(accept(&listener, &places)).await
-    {
+    while let Some((stream, client)) = shutdown.run_until_cancelled(accept(&listener)).await {
+        make_room(&mut clients, limit);
         let app = app.clone();
         let service = service_fn(move |mut request: Request<_>| {
             request.extensions_mut().insert(ConnectInfo(client));
@@ -71,44 +87,49 @@ async fn serve_at_most(
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 debug!(%client, %error, "connection ended");
             }
-            drop(place);
         });
+        clients.entry(network(client.ip())).or_default().push(connection.abort_handle());
     }
     drop(listener);
     open.shutdown().await;
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, Place) {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            continue; // Only a closed semaphore refuses, and this one is never closed.
-        };
         match listener.accept().await {
-            Ok((stream, client)) => return (stream, client, place),
+            Ok(accepted) => return accepted,
             Err(error) => error!(%error, "cannot accept a connection"),
         }
         sleep(ACCEPT_RETRY).await;
     }
 }
 
-/// The limit of connections; it is lower if the process may not open so many files.
-fn limit() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let limit = files.saturating_sub(OTHER_FILES).clamp(1, CONNECTION_LIMIT);
-    usize::try_from(limit).unwrap_or(1)
+/// Forgets the connections that have ended, and closes one if there are still `limit` of them.
+fn make_room(clients: &mut Clients, limit: usize) {
+    clients.retain(|_, connections| {
+        connections.retain(|connection| !connection.is_finished());
+        !connections.is_empty()
+    });
+    if clients.values().map(Vec::len).sum::<usize>() < limit {
+        return;
+    }
+    if let Some(connections) = clients.values_mut().max_by_key(|connections| connections.len()) {
+        connections.remove(0).abort();
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::io;
+    use std::net::Ipv4Addr;
 
     use axum::routing::get;
+    use futures_util::StreamExt;
     use futures_util::stream;
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
@@ -116,15 +137,33 @@ mod tests {
 
     use super::*;
 
-    async fn ask(server: SocketAddr, path: &str) -> TcpStream {
+    async fn open(server: SocketAddr, request: &str) -> TcpStream {
         let mut client = TcpStream::connect(server).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
         client
     }
 
+    /// Serves `app` with two places, and returns what `request` is answered while the requests `held` are open.
+    async fn answer(app: Router, held: &[&str], request: &str, patience: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone().drop_guard();
+        let client = async {
+            let held = stream::iter(held).then(|request| open(server, request));
+            let held: Vec<_> = held.collect().await;
+            let mut client = open(server, request).await;
+            let mut answer = String::new();
+            let read = client.read_to_string(&mut answer);
+            timeout(patience, read).await.expect("still open").unwrap();
+            drop((held, stop));
+            answer
+        };
+        tokio::join!(client, serve(2, listener, app, &shutdown)).0
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn client_that_does_not_read_its_answer_gives_its_place_back() {
+    async fn client_that_does_not_read_its_answer_is_given_up() {
         let gone = CancellationToken::new();
         let was_there = gone.clone();
         let endless = async move || {
@@ -136,20 +175,48 @@ mod tests {
         };
         let app = Router::new()
             .route("/endless", get(endless))
-            .route("/gone", get(async move || gone.is_cancelled().to_string()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let stop = shutdown.clone().drop_guard();
-        let client = async {
-            let not_read = ask(server, "/endless").await;
-            let mut waits = ask(server, "/gone").await;
-            let mut answer = String::new();
-            let read = waits.read_to_string(&mut answer);
-            timeout(3 * WRITE_TIMEOUT, read).await.expect("the place is still taken").unwrap();
-            assert!(answer.ends_with("\r\n\r\ntrue"), "{answer}");
-            drop((not_read, stop));
-        };
-        tokio::join!(client, serve_at_most(1, listener, app, &shutdown));
+            .route("/gone", get(async move || gone.cancelled().await));
+        let endless = "GET /endless HTTP/1.1\r\n\r\n";
+        let answer = answer(app, &[endless], "GET /gone HTTP/1.0\r\n\r\n", 2 * WRITE_TIMEOUT).await;
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    }
+
+    #[test]
+    fn files_that_are_too_few_are_refused() {
+        assert_eq!(limit_of(u64::MAX).unwrap(), 1000);
+        assert_eq!(limit_of(256).unwrap(), 192);
+        let refused = limit_of(127).unwrap_err().to_string();
+        assert_eq!(refused, "only 127 files may be open, 128 are needed: ulimit -n 128");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_never_comes_is_given_up() {
+        for half in ["", "GET / HTTP/1.1\r\n"] {
+            let nothing = answer(Router::new(), &[], half, 2 * HEADER_TIMEOUT).await;
+            assert_eq!(nothing, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_never_finish_a_request_do_not_shut_others_out() {
+        let app = Router::new().route("/", get(async || "here"));
+        let held = ["", "GET / HTTP/1.1\r\n", "", "GET /"];
+        let answer = answer(app, &held, "GET / HTTP/1.0\r\n\r\n", HEADER_TIMEOUT / 2).await;
+        assert!(answer.ends_with("\r\n\r\nhere"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn client_with_the_most_connections_loses_its_oldest_one() {
+        let connection = || tokio::spawn(pending::<()>());
+        let open: Vec<_> = std::iter::repeat_with(connection).take(6).collect();
+        let handles = |places: &[usize]| places.iter().map(|&at| open[at].abort_handle()).collect();
+        let [few, many] = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last).into());
+        let mut clients = Clients::from([(few, handles(&[0, 1])), (many, handles(&[2, 3, 4, 5]))]);
+        make_room(&mut clients, 7);
+        assert_eq!((clients[&few].len(), clients[&many].len()), (2, 4));
+        make_room(&mut clients, 6);
+        assert_eq!((clients[&few].len(), clients[&many].len()), (2, 3));
+        let closed = open.into_iter().nth(2).unwrap();
+        assert!(closed.await.unwrap_err().is_cancelled());
     }
 }

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::screen::plain;
 
-/// So long a connection is kept for the next request. A server that ends idle ones, ours after 10 s, may do so while a
+/// So long a connection is kept for the next request. A server that ends idle ones, ours after 75 s, may do so while a
 /// request is on its way, and nobody could tell that from a server that is gone.
 const IDLE: Duration = Duration::from_secs(1);
 
