@@ -1,5 +1,7 @@
 //! Ends the program on SIGINT or SIGTERM. A role gets a `CancellationToken`, gives clones of it to its parts, and returns
-//! when they have ended. A role that has not returned at the deadline is dropped.
+//! when they have ended. A role that has not returned at the deadline, or at another SIGINT before it, is dropped.
+//!
+//! SIGHUP, which a closed terminal sends, ends the process at once, and under nohup it is ignored.
 
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use tokio::runtime::Runtime;
+use tokio::signal::ctrl_c;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(9);
 /// Runs `role` on a new runtime until it ends. The first signal cancels the token that the role gets.
 ///
 /// # Errors
-/// The error of the role, or an error if it was still running at the deadline.
+/// The error of the role, or an error if it was dropped.
 pub fn run<F>(role: impl FnOnce(CancellationToken) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
@@ -60,9 +63,14 @@ async fn within_deadline(
         shutdown.cancelled().await;
         tokio::time::sleep(DEADLINE).await;
     };
+    let again = async {
+        shutdown.cancelled().await;
+        ctrl_c().await
+    };
     tokio::select! {
         result = role => result,
         () = overdue => bail!("still running {DEADLINE:?} after the signal, giving up"),
+        _ = again => bail!("still running at another SIGINT, giving up"),
     }
 }
 

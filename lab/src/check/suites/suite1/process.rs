@@ -1,6 +1,8 @@
 //! How the program starts, what it logs, and how it ends.
 
 use std::net::TcpListener;
+use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::Continue;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -12,6 +14,8 @@ use crate::check::runner::PROCESS;
 use crate::check::server::FIXED_PORT;
 use crate::check::subject::Subject;
 use crate::check::wait::SOON;
+use crate::check::wait::STOP;
+use crate::check::wait::until;
 use crate::client::KeepAlive;
 use crate::client::Raw;
 use crate::process;
@@ -46,6 +50,13 @@ pub const CHECKS: &[Check] = &[
         expected: "exit status 0 within 10 s, with the keep-alive connection held open by the client",
         hint: "idle connections must be closed at shutdown, not waited for",
         run: |subject| Box::pin(ends_with_idle(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "a second SIGINT ends the program at once",
+        expected: "an exit status other than 0 although a client holds half a request, which the first signal waits for",
+        hint: "who presses Ctrl-C again does not want to wait: listen for it after the first one too",
+        run: |subject| Box::pin(ends_on_second(subject)),
         ..PROCESS
     },
     Check {
@@ -136,6 +147,28 @@ async fn ends_with_idle(subject: &Subject) -> Result<()> {
     let mut held = KeepAlive::connect(&authority).await?;
     held.get(&authority, "/status", SOON).await?;
     server.ends_on(Signal::TERM).await?;
+    drop(held);
+    Ok(())
+}
+
+async fn ends_on_second(subject: &Subject) -> Result<()> {
+    let mut server = subject.serve().await?;
+    let authority = server.client.authority().to_owned();
+    let held = Raw::open(&authority, "GET /status HTTP/1.1\r\nhost: half").await?;
+    server.lives().await?;
+    let process = server.process()?;
+    process.signal(Signal::INT)?;
+    until(SOON, async || {
+        let listens = Raw::connect(&authority).await.is_ok();
+        Ok(if listens { Continue("still listening".to_owned()) } else { Break(()) })
+    })
+    .await?;
+    // A program that waits for nobody has ended by now.
+    if process.ended().is_none() {
+        process.signal(Signal::INT)?;
+        let status = process.wait(STOP).await?;
+        ensure!(!status.success(), "exit status 0, as if it had waited");
+    }
     drop(held);
     Ok(())
 }
