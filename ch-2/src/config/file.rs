@@ -25,30 +25,85 @@ pub fn load() -> Result<(), String> {
     if text.contains('\0') {
         return Err(format!("{shown}: contains a NUL"));
     }
-    dotenvy::from_read(text.as_bytes()).map_err(|error| match error {
-        // The line itself is not shown, because it may contain a secret.
-        dotenvy::Error::LineParse(line, _) => format!(
-            "{shown}: line {} is not NAME=value; example: HTTP_ADDR=127.0.0.1:7000, or with spaces or $: NAME='a $ b'",
-            line_number(&text, &line)
-        ),
-        error => format!("{shown}: {error}"),
-    })
+    // Some editors begin a file with a byte order mark, and dotenvy refuses a space at the very end.
+    let text = format!("{}\n", text.trim_start_matches('\u{feff}'));
+    check(&text).map_err(|wrong| format!("{shown}: {wrong}"))?;
+    dotenvy::from_read(text.as_bytes()).map_err(|error| format!("{shown}: {error}"))
 }
 
-fn line_number(text: &str, bad: &str) -> usize {
-    let bad = bad.lines().next();
-    let before = text.lines().take_while(|line| Some(*line) != bad);
-    before.count() + 1
+/// Refuses what dotenvy cannot read, and what it would read in another way than Docker Compose does. The line itself is
+/// not shown, because it may contain a secret.
+fn check(text: &str) -> Result<(), String> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let is_good = |count| {
+        let first_lines = lines[..count].concat();
+        dotenvy::from_read_iter(first_lines.as_bytes()).all(|pair| pair.is_ok())
+    };
+    if !is_good(lines.len()) {
+        // A value may have several lines. What is before the first of them is good.
+        let good = (0..lines.len()).rev().find(|&count| is_good(count)).unwrap_or(0);
+        return Err(format!(
+            "line {} is not NAME=value; example: HTTP_ADDR=127.0.0.1:7000, or with spaces or $: NAME='a $ b'",
+            good + 1
+        ));
+    }
+    let Some(place) = lines.iter().position(|line| has_odd_dollar(line)) else {
+        return Ok(());
+    };
+    Err(format!(
+        "line {} has a $ that does not begin ${{NAME}}; in single quotes $ is only a character; example: NAME='a $ b'",
+        place + 1
+    ))
+}
+
+/// Whether a `$` outside of single quotes begins something else than `${NAME}`. dotenvy would put nothing in the place
+/// of `${NAME:-default}`, and of `$HTTP_ADDR` it would replace `$HTTP`.
+fn has_odd_dollar(line: &str) -> bool {
+    let line = if line.trim_start().starts_with('#') { "" } else { line };
+    let without_comment = line.split(" #").next().unwrap_or_default().replace("\\$", "");
+    let outside_of_quotes = without_comment.split('\'').step_by(2);
+    outside_of_quotes.flat_map(|part| part.split('$').skip(1)).any(|rest| {
+        let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        braced.is_none_or(|(name, _)| name.is_empty() || !name.chars().all(legal))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The number of the bad line.
+    fn bad_line(text: &str) -> Option<usize> {
+        let wrong = check(text).err()?;
+        wrong.split(' ').nth(1)?.parse().ok()
+    }
+
     #[test]
-    fn number_of_a_bad_line_is_that_of_its_first_line() {
-        let text = "A=b'\n\nb'\nC='d\ne\n";
-        assert_eq!(line_number(text, "b'\n"), 3);
-        assert_eq!(line_number(text, "C='d\ne\n"), 4);
+    fn bad_line_is_named_by_its_number() {
+        for (text, expected) in [
+            ("A=1\nB=2\nC=3 4\n", 3),
+            ("# b c\nA=1\nB=b c\n", 3),
+            ("# no name\nno name\n", 2),
+            ("A=b\nC='d\ne\n", 2),
+            ("A='b\n\nb'\nC\n", 4),
+            ("A='b\n\nb' c\nD=1\n", 1),
+            ("=1\n", 1),
+        ] {
+            assert_eq!(bad_line(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn dollar_that_would_be_lost_is_named_by_its_line() {
+        for value in ["${B:-c}", "${B-c}", "${}", "$HTTP_ADDR", "a$", "\"$B\"", "b#$C", "''${B:-c}"]
+        {
+            let text = format!("# it's $5\nA=1\nB={value}\n");
+            assert_eq!(bad_line(&text), Some(3), "{text}");
+        }
+        for good in ["'${B:-c} $D'", "${HTTP_ADDR}", "\"${B}\"", r"\$5", "5 # $", "5\r"] {
+            let text = format!("A='it''s $5'\n  # $5\nB={good}\n");
+            assert_eq!(check(&text), Ok(()), "{text}");
+        }
     }
 }
