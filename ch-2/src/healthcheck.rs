@@ -1,6 +1,7 @@
 //! The role `healthcheck` asks a running server for its `/status`. It is the HEALTHCHECK of an image that has no shell.
 //! It uses plain TCP, because an HTTP client with TLS does not even start without CA certificates.
 
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::IpAddr;
@@ -41,9 +42,12 @@ fn status_line(address: SocketAddr, timeout: Duration) -> Result<String> {
         let left = deadline.saturating_duration_since(Instant::now());
         ensure!(!left.is_zero(), "no answer within {timeout:?}");
         connection.set_read_timeout(Some(left))?;
-        match connection.read(&mut head[length..])? {
-            0 => break,
-            read => length += read,
+        match connection.read(&mut head[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            // The deadline has come.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
     }
     let line = head[..length].split(|&byte| byte == b'\r').next().unwrap_or_default();
@@ -103,6 +107,13 @@ mod tests {
         let answer = status_line(address, Duration::from_millis(200));
         assert!(answer.is_err(), "{answer:?}");
         server.join().unwrap();
+    }
+
+    #[test]
+    fn server_that_says_nothing_is_given_up_at_the_deadline() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answer = status_line(silent.local_addr().unwrap(), Duration::from_millis(20));
+        assert_eq!(answer.unwrap_err().to_string(), "no answer within 20ms");
     }
 
     #[test]
