@@ -12,13 +12,15 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ConnectInfo;
 use axum::extract::FromRef;
-use axum::extract::RawQuery;
+use axum::extract::Query;
 use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 use axum::routing::post;
+use serde::Deserialize;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -74,10 +76,9 @@ async fn login(
 async fn stats(
     State(api): State<Api>,
     _claims: Claims,
-    RawQuery(query): RawQuery,
+    query: Result<Query<Top>, QueryRejection>,
 ) -> Result<Response, Error> {
-    let top = top(query.as_deref().unwrap_or_default())?;
-    answer(&api.store.snapshot(top).await?)
+    answer(&api.store.snapshot(top(query)?).await?)
 }
 
 /// The names in it were written by strangers, and the terminal of an operator may show it.
@@ -87,13 +88,14 @@ fn answer(snapshot: &Snapshot) -> Result<Response, Error> {
     Ok((content_type, printable(&json).into_owned()).into_response())
 }
 
+#[derive(Deserialize)]
+struct Top {
+    top: Option<usize>,
+}
+
 /// The value of `top` in the query.
-fn top(query: &str) -> Result<usize, Error> {
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let Some((_, number)) = pairs.find(|(name, _)| *name == "top") else {
-        return Ok(DEFAULT_TOP);
-    };
-    match number.parse() {
+fn top(query: Result<Query<Top>, QueryRejection>) -> Result<usize, Error> {
+    match query.map(|Query(query)| query.top.unwrap_or(DEFAULT_TOP)) {
         Ok(number @ 1..=TOP_LIMIT) => Ok(number),
         _ => Err(Error::BadRequest("top is a number from 1 to 1000")),
     }

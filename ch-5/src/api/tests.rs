@@ -87,10 +87,15 @@ async fn right_password_gives_a_token_that_opens_the_statistics() {
 
 #[test]
 fn top_is_a_number_from_1_to_1000_and_by_default_100() {
-    assert_eq!(top("").unwrap(), 100);
-    assert_eq!(top("stop=0&top=1").unwrap(), 1);
-    assert_eq!(top("top=1000&top=0").unwrap(), 1000);
-    for bad in "top top= top=0 top=1001 top=-1 top=1e2 top=all a=1&top=0".split(' ') {
+    let top = |query| top(Query::try_from_uri(&format!("/stats?{query}").parse().unwrap()));
+    for (good, expected) in
+        [("", 100), ("stop=0&top=1", 1), ("top=1000", 1000), ("top=%35", 5), ("t%6Fp=1%30", 10)]
+    {
+        assert_eq!(top(good).unwrap(), expected, "{good}");
+    }
+    for bad in "top top= top=0 top=1001 top=-1 top=1e2 top=all a=1&top=0 top=+5 top=5+ top=1&top=2"
+        .split(' ')
+    {
         let refused = top(bad).unwrap_err();
         assert_eq!(refused.to_string(), "top is a number from 1 to 1000", "{bad}");
         assert_eq!(refused.into_response().status(), StatusCode::BAD_REQUEST, "{bad}");
