@@ -216,7 +216,11 @@ mod tests {
         assert_eq!((clients[&few].len(), clients[&many].len()), (2, 4));
         make_room(&mut clients, 6);
         assert_eq!((clients[&few].len(), clients[&many].len()), (2, 3));
-        let closed = open.into_iter().nth(2).unwrap();
+        let mut open = open.into_iter();
+        open.next().unwrap().abort();
+        let closed = open.nth(1).unwrap();
         assert!(closed.await.unwrap_err().is_cancelled());
+        make_room(&mut clients, 5);
+        assert_eq!((clients[&few].len(), clients[&many].len()), (1, 3));
     }
 }

@@ -25,15 +25,15 @@ pub fn load() -> Result<(), String> {
     if text.contains('\0') {
         return Err(format!("{shown}: contains a NUL"));
     }
-    // Some editors begin a file with a byte order mark, and dotenvy refuses a space at the very end.
-    let text = format!("{}\n", text.trim_start_matches('\u{feff}'));
-    check(&text).map_err(|wrong| format!("{shown}: {wrong}"))?;
+    let text = checked(&text).map_err(|wrong| format!("{shown}: {wrong}"))?;
     dotenvy::from_read(text.as_bytes()).map_err(|error| format!("{shown}: {error}"))
 }
 
 /// Refuses what dotenvy cannot read, and what it would read in another way than Docker Compose does. The line itself is
 /// not shown, because it may contain a secret.
-fn check(text: &str) -> Result<(), String> {
+fn checked(text: &str) -> Result<String, String> {
+    // Some editors begin a file with a byte order mark, and dotenvy refuses a space at the very end.
+    let text = format!("{}\n", text.trim_start_matches('\u{feff}'));
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is_good = |count| {
         let first_lines = lines[..count].concat();
@@ -48,7 +48,7 @@ fn check(text: &str) -> Result<(), String> {
         ));
     }
     let Some(place) = lines.iter().position(|line| has_odd_dollar(line)) else {
-        return Ok(());
+        return Ok(text);
     };
     Err(format!(
         "line {} has a $ that does not begin ${{NAME}}; in single quotes $ is only a character; example: NAME='a $ b'",
@@ -75,7 +75,7 @@ mod tests {
 
     /// The number of the bad line.
     fn bad_line(text: &str) -> Option<usize> {
-        let wrong = check(text).err()?;
+        let wrong = checked(text).err()?;
         wrong.split(' ').nth(1)?.parse().ok()
     }
 
@@ -103,7 +103,16 @@ mod tests {
         }
         for good in ["'${B:-c} $D'", "${HTTP_ADDR}", "\"${B}\"", r"\$5", "5 # $", "5\r"] {
             let text = format!("A='it''s $5'\n  # $5\nB={good}\n");
-            assert_eq!(check(&text), Ok(()), "{text}");
+            checked(&text).unwrap();
+        }
+    }
+
+    #[test]
+    fn file_of_another_editor_is_taken() {
+        for text in ["\u{feff}A=1\r\nB='2'\r\n", "A=1\nB=2 ", "A=1\nB=\"2\" # two"] {
+            let text = checked(text).unwrap();
+            let pairs: Vec<_> = dotenvy::from_read_iter(text.as_bytes()).flatten().collect();
+            assert_eq!(pairs, [("A", "1"), ("B", "2")].map(|(a, b)| (a.to_owned(), b.to_owned())));
         }
     }
 }
