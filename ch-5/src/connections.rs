@@ -1,5 +1,5 @@
-//! The loop that accepts connections. Unlike that of axum it has limits for clients that never finish a request, do not
-//! read the answer, or open too many connections. http.rs gives it the listener.
+//! The loop that accepts connections. Unlike that of axum it has limits for clients that never finish a request, or open
+//! too many connections. http.rs gives it the listener.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,13 +17,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustix::process::Resource;
-use rustix::process::getrlimit;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
@@ -34,9 +31,6 @@ use crate::limit::network;
 /// The longest wait for the head of a request. It begins when the connection is opened, and after each request. A proxy
 /// must be the first to close a connection that it keeps for later requests, and most do so after 60 s.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// If a client reads nothing of its answer for this long, its connection is closed.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest head of a request, in bytes.
 const HEADER_LIMIT: usize = 16 * 1024;
@@ -53,20 +47,13 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// The open connections of each client, the oldest first.
 type Clients = HashMap<IpAddr, Vec<AbortHandle>>;
 
-/// The largest number of connections that may be open at once.
+/// The largest number of connections that may be open at once, in a process that may open so many `files`.
 ///
 /// # Errors
-/// The process may open too few files.
-pub fn limit() -> Result<usize> {
-    limit_of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
-}
-
-fn limit_of(files: u64) -> Result<usize> {
+/// `files` are too few.
+pub fn limit(files: u64) -> Result<usize> {
     let least = 2 * OTHER_FILES;
-    ensure!(
-        files >= least,
-        "only {files} files may be open, {least} are needed: ulimit -n {least}"
-    );
+    ensure!(files >= least, "{files} open files are too few: ulimit -n {least}");
     Ok(usize::try_from((files - OTHER_FILES).min(CONNECTION_LIMIT))?)
 }
 
@@ -84,8 +71,6 @@ pub async fn serve(limit: usize, listener: TcpListener, app: Router, shutdown: &
             request.extensions_mut().insert(ConnectInfo(client));
             app.clone().oneshot(request.map(Body::new))
         });
-        let mut stream = Box::pin(TimeoutStream::new(stream));
-        stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -124,8 +109,8 @@ fn make_room(clients: &mut Clients, limit: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::future::pending;
-    use std::io;
     use std::net::Ipv4Addr;
 
     use axum::routing::get;
@@ -162,31 +147,12 @@ mod tests {
         tokio::join!(client, serve(2, listener, app, &shutdown)).0
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn client_that_does_not_read_its_answer_is_given_up() {
-        let gone = CancellationToken::new();
-        let was_there = gone.clone();
-        let endless = async move || {
-            let guard = was_there.drop_guard();
-            Body::from_stream(stream::repeat_with(move || {
-                let _whole = &guard;
-                io::Result::Ok(&[b'x'; 8192][..])
-            }))
-        };
-        let app = Router::new()
-            .route("/endless", get(endless))
-            .route("/gone", get(async move || gone.cancelled().await));
-        let endless = "GET /endless HTTP/1.1\r\n\r\n";
-        let answer = answer(app, &[endless], "GET /gone HTTP/1.0\r\n\r\n", 2 * WRITE_TIMEOUT).await;
-        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-    }
-
     #[test]
     fn files_that_are_too_few_are_refused() {
-        assert_eq!(limit_of(u64::MAX).unwrap(), 1000);
-        assert_eq!(limit_of(256).unwrap(), 192);
-        let refused = limit_of(127).unwrap_err().to_string();
-        assert_eq!(refused, "only 127 files may be open, 128 are needed: ulimit -n 128");
+        assert_eq!(limit(u64::MAX).unwrap(), 1000);
+        assert_eq!(limit(256).unwrap(), 192);
+        let refused = limit(127).unwrap_err().to_string();
+        assert_eq!(refused, "127 open files are too few: ulimit -n 128");
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,9 +164,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_that_never_finish_a_request_do_not_shut_others_out() {
-        let app = Router::new().route("/", get(async || "here"));
-        let held = ["", "GET / HTTP/1.1\r\n", "", "GET /"];
+    async fn clients_that_finish_no_request_or_read_no_answer_do_not_shut_others_out() {
+        let endless = async || Body::from_stream(stream::repeat(Ok::<_, Infallible>("and so on")));
+        let app = Router::new().route("/", get(async || "here")).route("/endless", get(endless));
+        let held = ["", "GET / HTTP/1.1\r\n", "GET /endless HTTP/1.1\r\n\r\n", "GET /"];
         let answer = answer(app, &held, "GET / HTTP/1.0\r\n\r\n", HEADER_TIMEOUT / 2).await;
         assert!(answer.ends_with("\r\n\r\nhere"), "{answer}");
     }

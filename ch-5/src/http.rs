@@ -15,6 +15,8 @@ use axum::middleware::map_request;
 use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use rustix::process::Resource;
+use rustix::process::getrlimit;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +46,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The program cannot listen on the address, or may open too few files.
 pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<()> {
-    let limit = connections::limit()?;
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = connections::limit(files)?;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}, is another program using it?"))?;
