@@ -62,6 +62,8 @@ pub fn limit(files: u64) -> Result<usize> {
 pub async fn serve(limit: usize, listener: TcpListener, app: Router, shutdown: &CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_LIMIT);
+    // A client that has sent its request may close its half of the connection, and wait for the answer.
+    http.half_close(true);
     let mut clients = Clients::new();
     let open = GracefulShutdown::new();
     while let Some((stream, client)) = shutdown.run_until_cancelled(accept(&listener)).await {
@@ -114,7 +116,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use axum::routing::get;
-    use futures_util::StreamExt;
     use futures_util::stream;
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
@@ -128,21 +129,23 @@ mod tests {
         client
     }
 
-    /// Serves `app` with two places, and returns what `request` is answered while the requests `held` are open.
-    async fn answer(app: Router, held: &[&str], request: &str, patience: Duration) -> String {
+    /// What comes until the server closes the connection.
+    async fn rest(mut client: TcpStream, patience: Duration) -> String {
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        timeout(patience, read).await.expect("still open").unwrap();
+        answer
+    }
+
+    /// Serves `app` on two places while `client` runs.
+    async fn with_server<T>(app: Router, client: impl AsyncFnOnce(SocketAddr) -> T) -> T {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone().drop_guard();
         let client = async {
-            let held = stream::iter(held).then(|request| open(server, request));
-            let held: Vec<_> = held.collect().await;
-            let mut client = open(server, request).await;
-            let mut answer = String::new();
-            let read = client.read_to_string(&mut answer);
-            timeout(patience, read).await.expect("still open").unwrap();
-            drop((held, stop));
-            answer
+            let _stop = stop;
+            client(server).await
         };
         tokio::join!(client, serve(2, listener, app, &shutdown)).0
     }
@@ -158,17 +161,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn request_that_never_comes_is_given_up() {
         for half in ["", "GET / HTTP/1.1\r\n"] {
-            let nothing = answer(Router::new(), &[], half, 2 * HEADER_TIMEOUT).await;
-            assert_eq!(nothing, "");
+            let client = async |server| rest(open(server, half).await, 2 * HEADER_TIMEOUT).await;
+            assert_eq!(with_server(Router::new(), client).await, "");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_will_send_nothing_more_gets_its_answer() {
+        let app = Router::new().route("/", get(async || sleep(ACCEPT_RETRY).await));
+        let answer = with_server(app, async |server| {
+            let mut client = open(server, "GET / HTTP/1.1\r\n\r\n").await;
+            client.shutdown().await.unwrap();
+            rest(client, HEADER_TIMEOUT).await
+        });
+        let answer = answer.await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     #[tokio::test]
     async fn clients_that_finish_no_request_or_read_no_answer_do_not_shut_others_out() {
         let endless = async || Body::from_stream(stream::repeat(Ok::<_, Infallible>("and so on")));
         let app = Router::new().route("/", get(async || "here")).route("/endless", get(endless));
-        let held = ["", "GET / HTTP/1.1\r\n", "GET /endless HTTP/1.1\r\n\r\n", "GET /"];
-        let answer = answer(app, &held, "GET / HTTP/1.0\r\n\r\n", HEADER_TIMEOUT / 2).await;
+        let answer = with_server(app, async |server| {
+            let mut held = Vec::new();
+            for request in ["", "GET / HTTP/1.1\r\n", "GET /endless HTTP/1.1\r\n\r\n", "GET /"] {
+                held.push(open(server, request).await);
+            }
+            rest(open(server, "GET / HTTP/1.0\r\n\r\n").await, HEADER_TIMEOUT / 2).await
+        });
+        let answer = answer.await;
         assert!(answer.ends_with("\r\n\r\nhere"), "{answer}");
     }
 
