@@ -42,7 +42,7 @@ pub fn span(request: &Request) -> Span {
         "request",
         id,
         client,
-        method = beginning(request.method().as_str()),
+        method = %beginning(request.method().as_str()),
         path = beginning(path)
     )
 }
