@@ -19,7 +19,7 @@ use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -45,7 +45,7 @@ const OTHER_FILES: u64 = 64;
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// The open connections of each client, the oldest first.
-type Clients = HashMap<IpAddr, Vec<AbortHandle>>;
+type Clients = HashMap<IpAddr, Vec<JoinHandle<()>>>;
 
 /// The largest number of connections that may be open at once, in a process that may open so many `files`.
 ///
@@ -67,7 +67,7 @@ pub async fn serve(limit: usize, listener: TcpListener, app: Router, shutdown: &
     let mut clients = Clients::new();
     let open = GracefulShutdown::new();
     while let Some((stream, client)) = shutdown.run_until_cancelled(accept(&listener)).await {
-        make_room(&mut clients, limit);
+        make_room(&mut clients, limit).await;
         let app = app.clone();
         let service = service_fn(move |mut request: Request<_>| {
             request.extensions_mut().insert(ConnectInfo(client));
@@ -79,7 +79,7 @@ pub async fn serve(limit: usize, listener: TcpListener, app: Router, shutdown: &
                 debug!(%client, %error, "connection ended");
             }
         });
-        clients.entry(network(client.ip())).or_default().push(connection.abort_handle());
+        clients.entry(network(client.ip())).or_default().push(connection);
     }
     drop(listener);
     open.shutdown().await;
@@ -96,7 +96,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Forgets the connections that have ended, and closes one if there are still `limit` of them.
-fn make_room(clients: &mut Clients, limit: usize) {
+async fn make_room(clients: &mut Clients, limit: usize) {
     clients.retain(|_, connections| {
         connections.retain(|connection| !connection.is_finished());
         !connections.is_empty()
@@ -105,7 +105,10 @@ fn make_room(clients: &mut Clients, limit: usize) {
         return;
     }
     if let Some(connections) = clients.values_mut().max_by_key(|connections| connections.len()) {
-        connections.remove(0).abort();
+        let oldest = connections.remove(0);
+        oldest.abort();
+        // Only then its file is closed. A flood of connections must not use up the files of others.
+        let _ = oldest.await;
     }
 }
 
@@ -113,12 +116,14 @@ fn make_room(clients: &mut Clients, limit: usize) {
 mod tests {
     use std::convert::Infallible;
     use std::future::pending;
+    use std::iter::repeat_with;
     use std::net::Ipv4Addr;
 
     use axum::routing::get;
     use futures_util::stream;
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
+    use tokio::task::yield_now;
     use tokio::time::timeout;
 
     use super::*;
@@ -195,20 +200,20 @@ mod tests {
 
     #[tokio::test]
     async fn client_with_the_most_connections_loses_its_oldest_one() {
-        let connection = || tokio::spawn(pending::<()>());
-        let open: Vec<_> = std::iter::repeat_with(connection).take(6).collect();
-        let handles = |places: &[usize]| places.iter().map(|&at| open[at].abort_handle()).collect();
+        let connections = |count| repeat_with(|| tokio::spawn(pending())).take(count).collect();
         let [few, many] = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last).into());
-        let mut clients = Clients::from([(few, handles(&[0, 1])), (many, handles(&[2, 3, 4, 5]))]);
-        make_room(&mut clients, 7);
+        let mut clients = Clients::from([(few, connections(2)), (many, connections(4))]);
+        let oldest = clients[&many][0].abort_handle();
+        make_room(&mut clients, 7).await;
         assert_eq!((clients[&few].len(), clients[&many].len()), (2, 4));
-        make_room(&mut clients, 6);
+        make_room(&mut clients, 6).await;
         assert_eq!((clients[&few].len(), clients[&many].len()), (2, 3));
-        let mut open = open.into_iter();
-        open.next().unwrap().abort();
-        let closed = open.nth(1).unwrap();
-        assert!(closed.await.unwrap_err().is_cancelled());
-        make_room(&mut clients, 5);
+        assert!(oldest.is_finished());
+        clients[&few][0].abort();
+        while !clients[&few][0].is_finished() {
+            yield_now().await;
+        }
+        make_room(&mut clients, 5).await;
         assert_eq!((clients[&few].len(), clients[&many].len()), (1, 3));
     }
 }
