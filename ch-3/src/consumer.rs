@@ -18,7 +18,7 @@ use crate::store::StatsStore;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
 
-/// The most events in a piece, in which they are passed from reading to writing. It has fewer if fewer have arrived.
+/// Reading passes the events to writing in pieces of at most this many. A piece has fewer if fewer have arrived.
 const PIECE: usize = 50;
 
 /// The most pieces in the queue. All that are in it are written together. While it is full, reading waits.

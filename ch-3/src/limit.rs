@@ -1,4 +1,5 @@
-//! The limit of logins, with a token bucket for each client. api.rs asks it before a password is checked.
+//! The limit of logins: each client has a number of attempts, and gets back one each second. This is called a token
+//! bucket, and has nothing to do with the tokens of auth.rs. api.rs asks it before a password is checked.
 
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
@@ -11,10 +12,11 @@ use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::clock::DefaultClock;
 
-/// A client may try so many logins in a row, and after that one in each second.
+/// A client may try this many logins in a row, and after that one in each second.
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
-/// If there are this many buckets, the full ones are removed, so that an attacker cannot fill the memory.
+/// If there are this many buckets, those of clients that have all their attempts again are removed, so that an
+/// attacker cannot fill the memory.
 const BUCKETS: usize = 10_000;
 
 pub struct LoginLimit {
@@ -71,7 +73,7 @@ mod tests {
         limit.check("2001:db8:0:1::1".parse().unwrap()).unwrap();
     }
 
-    /// A bucket is full again after a second, and then it goes.
+    /// After a second a bucket has all its attempts again, and may be removed.
     #[test]
     fn full_buckets_are_thrown_away() {
         let limit = LoginLimit::new();

@@ -28,7 +28,8 @@ pub async fn drop_odd_id(mut request: Request) -> Request {
 }
 
 /// Puts the id, the client, the method and the path into every log line of a request. The client is the one that opened
-/// the connection; it may be a proxy. A probe gets no span, so it is not logged.
+/// the connection; it may be a proxy. Requests for `/status` and `/ready` are not logged, because Docker and Kubernetes send them
+/// all the time.
 pub fn span(request: &Request) -> Span {
     let path = request.uri().path();
     if matches!(path, "/status" | "/ready") {

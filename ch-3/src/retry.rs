@@ -21,7 +21,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long one attempt to open a service may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a role may go on writing after the shutdown has begun, which may take 9 s in all.
+/// How long a role may go on writing after the shutdown has begun. The whole shutdown may take 9 s.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens a service that may not be there yet.
@@ -75,7 +75,8 @@ where
     }
 }
 
-/// Runs `work` to its end, or until `WRITE_TIMEOUT` after the shutdown has begun. What is not written then comes again.
+/// Runs `work` to its end, or until `WRITE_TIMEOUT` after the shutdown has begun. What is not written
+/// by then is read again after the next start.
 ///
 /// # Errors
 /// The error of `work`.

@@ -58,7 +58,7 @@ pub async fn serve(address: SocketAddr, routes: Router, shutdown: CancellationTo
     }
 }
 
-/// A graceful shutdown would wait for ever for a client that never finishes its request. So the wait is limited.
+/// A graceful shutdown could wait for a client for longer than the whole shutdown may take. So the wait is limited.
 async fn drain_timeout(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(DRAIN_TIMEOUT).await;

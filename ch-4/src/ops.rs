@@ -19,7 +19,7 @@ use crate::store::StatsStore;
 #[derive(Clone)]
 struct Ops {
     shutdown: CancellationToken,
-    /// Probes ask all the time, and must not flood the log while something is away.
+    /// Docker and Kubernetes ask all the time (this is called a probe), and must not flood the log while something is away.
     log_limit: Arc<LogLimit>,
     store: StatsStore,
 }

@@ -1,4 +1,5 @@
-//! Writes the log to stderr, as text for people or as JSON for programs. main.rs calls `init` before anything else.
+//! Writes the log to stderr, as text for people or as JSON for programs. main.rs calls `init` once it
+//! has read the command line.
 
 use std::io;
 use std::io::IsTerminal;
@@ -50,7 +51,7 @@ pub fn init(config: &Config) {
     let colours = io::stderr().is_terminal();
     let lines = fmt::layer()
         .with_ansi(colours)
-        // A line that cannot be written is not reported: the report would go to the same stderr, and end the program.
+        // That a line cannot be written is not reported. The report would go to the same stderr, and fail with a panic.
         .log_internal_errors(false)
         .with_writer(move || Printable { to: io::stderr(), colours });
     let lines = match config.log_format {

@@ -217,7 +217,7 @@ impl Reader {
         wait
     }
 
-    /// The next wait. It doubles with every attempt. A part is random, so that many clients do not come back at once. It
+    /// The next wait. It doubles with every attempt that brings no event. A part is random, so that many clients do not come back at once. It
     /// is at least as long as the stream has asked for.
     fn back_off(&mut self) -> Duration {
         let doubled = SHORTEST_WAIT.saturating_mul(1 << self.barren_attempts.min(16));

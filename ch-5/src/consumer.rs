@@ -37,7 +37,8 @@ use crate::store::StatsStore;
 /// The most messages that are written together.
 const SLICE: usize = 500;
 
-/// How long the last commit and leaving the group may take, after `WRITE_TIMEOUT` and of the 9 s of the shutdown.
+/// How long the last commit and leaving the group may take. It begins after `WRITE_TIMEOUT`, and together
+/// they are shorter than the 9 s of the shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Default)]

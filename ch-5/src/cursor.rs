@@ -41,7 +41,7 @@ const TAIL: i64 = 100;
 /// Writes `place`, and returns when it is acknowledged. Without an `id:` of the stream there is no place to write.
 ///
 /// # Errors
-/// What librdkafka has given up.
+/// librdkafka has tried for five minutes, or the broker refuses the message.
 pub async fn write(
     client: &FutureProducer<Log>,
     config: &config::Producer,

@@ -46,7 +46,7 @@ use crate::resume::Resume;
 use crate::retry;
 use crate::wikimedia;
 
-/// The most events in a piece, in which they are passed from reading to writing. It has fewer if fewer have arrived.
+/// Reading passes the events to writing in pieces of at most this many. A piece has fewer if fewer have arrived.
 const PIECE: usize = 50;
 
 /// The most pieces in a slice, and in the queue that becomes the next one. While the queue is full, reading waits.
@@ -61,7 +61,8 @@ const PAYLOAD: usize = 384;
 /// The shortest time between two writes of the cursor.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the last cursor and closing may take, after `WRITE_TIMEOUT` and of the 9 s of the shutdown.
+/// How long the last cursor and closing may take. It begins after `WRITE_TIMEOUT`, and together
+/// they are shorter than the 9 s of the shutdown.
 const CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 

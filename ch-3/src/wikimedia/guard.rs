@@ -53,8 +53,8 @@ impl Guard {
     pub fn push(&mut self, mut chunk: &[u8]) -> Vec<String> {
         let mut pieces = Vec::new();
         if mem::take(&mut self.first_chunk) {
-            // The parser panics if its very first piece begins with a byte order mark. So it first gets an empty comment:
-            // one mark is removed below, but a second one may follow it.
+            // The parser panics if its very first piece begins with a byte order mark. One mark is removed below, but a
+            // second one may follow it. So the first piece is an empty comment, which the parser skips.
             pieces.push(":\n".to_owned());
         }
         if self.after_cr && !chunk.is_empty() {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::event::Event;
 
 /// The longest text that is not cut, in bytes. Titles and names of MediaWiki have at most 255. Without a limit a
-/// hostile event could fill the memory, and be too long for a key of a store.
+/// hostile event could fill the memory. Databases also limit the length of their keys, and later these texts are keys.
 const TEXT_LIMIT: usize = 512;
 
 /// The result of parsing the `data:` of a frame.

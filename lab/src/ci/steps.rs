@@ -57,7 +57,7 @@ pub const STEPS: &[Step] = &[
     step(
         "checks",
         "Coverage",
-        "code that no test runs: it fails for no share, but shows the lines",
+        "code that no test runs: it never fails because of a low share, it only shows the lines",
         Home(&[Need::CARGO_LLVM_COV, Need::LLVM_TOOLS, Need::Cassandra, Need::Kafka]),
     ),
     step(
