@@ -28,9 +28,11 @@ mod truth;
 mod wait;
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::bail;
 
 use crate::chapters;
@@ -93,6 +95,10 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
 
+    /// End with the first check that fails
+    #[arg(long)]
+    fail_fast: bool,
+
     /// Only a few checks that show that each role works at all, and with --image those of the image itself
     #[arg(long, conflicts_with_all = ["suite", "faults"])]
     smoke: bool,
@@ -133,15 +139,21 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         report::list(&checks);
         return Ok(ExitCode::SUCCESS);
     }
+    let mut stop = pin!(stop::signals()?);
     // Interrupted: the futures are dropped, and with them the programs that they started.
-    let stop = stop::signals()?;
-    tokio::select! {
-        result = grade(&options, &checks) => result,
-        signal = stop => bail!("interrupted by {signal}"),
-    }
+    let subject = tokio::select! {
+        subject = subject(&options) => subject?,
+        signal = &mut stop => bail!("interrupted by {signal}"),
+    };
+    let report = tokio::select! {
+        report = examine(&options, &checks, &subject) => Ok(report),
+        signal = &mut stop => Err(anyhow!("interrupted by {signal}")),
+    };
+    subject.clean_up().await;
+    Ok(report?.finish())
 }
 
-async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<ExitCode> {
+async fn subject(options: &Options) -> Result<Subject> {
     let subject = match (&options.url, &options.image) {
         (Some(url), _) => Subject::at(options.chapter, url)?,
         (None, Some(image)) => Subject::in_image(options.chapter, image).await?,
@@ -149,19 +161,20 @@ async fn grade(options: &Options, checks: &[(u8, &'static Check)]) -> Result<Exi
             let binary = process::build(chapters::pick(Some(options.chapter))?).await?;
             Subject::new(options.chapter, Program::new([binary])).await?
         }
-        (None, None) => Subject::new(options.chapter, Program::new(&options.command)).await?,
+        (None, None) => {
+            let program = Program::new(&options.command);
+            program.can_start()?;
+            Subject::new(options.chapter, program).await?
+        }
     };
     let subject = subject.with_cassandra(&options.cassandra).await;
-    let subject = if options.faults {
-        subject.with_node(Node::start().await?).await?
+    if options.faults {
+        subject.with_node(Node::start().await?).await
     } else if subject.is_split() && subject.has_program() {
-        subject.with_broker(brokers::choose(options.broker.as_deref()).await?).await?
+        subject.with_broker(brokers::choose(options.broker.as_deref()).await?).await
     } else {
-        subject
-    };
-    let report = examine(options, checks, &subject).await;
-    subject.clean_up().await;
-    Ok(report.finish())
+        Ok(subject)
+    }
 }
 
 async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &Subject) -> Report {
@@ -172,6 +185,9 @@ async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &S
     for (suite, check) in checks {
         report.begin(*suite, check);
         report.add(*suite, check, runner::run(check, subject, options.quick).await);
+        if options.fail_fast && report.has_failed() {
+            break;
+        }
     }
     report
 }

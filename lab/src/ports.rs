@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -21,6 +22,17 @@ pub fn free_port() -> Result<u16> {
     let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let mut tries = (0..1000).map(|_| fastrand::u16(PORTS));
     tries.find(|port| is_free(*port) && is_free(port + 1)).context("cannot find a free port")
+}
+
+/// Takes `port` on all addresses, now or within five seconds: a program that was killed may just be going.
+pub async fn hold(port: u16) -> Option<TcpListener> {
+    for _ in 0..100 {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            return Some(listener);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    None
 }
 
 /// The program that listens on `port`, as in `java (pid 4711)`; `None` where the port is free.
@@ -89,7 +101,6 @@ fn lsof_owner(fields: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
     use std::time::Instant;
 
     use super::*;

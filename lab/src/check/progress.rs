@@ -1,5 +1,6 @@
 //! How far the roles are, as the broker knows it: what is in the topic, and what the group has committed.
 
+use std::ops::ControlFlow;
 use std::ops::ControlFlow::Break;
 use std::ops::ControlFlow::Continue;
 
@@ -65,14 +66,19 @@ pub async fn all_committed(subject: &Subject, topics: &Topics) -> Result<()> {
 
 /// Waits until there are at least `wanted` messages in the topic; returns how many there are.
 pub async fn at_least(subject: &Subject, topics: &Topics, wanted: u64) -> Result<u64> {
-    wait::until(PATIENCE, async || {
-        let came = count(subject, &topics.events).await?;
-        if came >= wanted {
-            return Ok(Break(came));
-        }
-        Ok(Continue(format!("{came} of {wanted} messages in the topic")))
-    })
-    .await
+    wait::until(PATIENCE, async || are_there(subject, topics, wanted).await).await
+}
+
+async fn are_there(
+    subject: &Subject,
+    topics: &Topics,
+    wanted: u64,
+) -> Result<ControlFlow<u64, String>> {
+    let came = count(subject, &topics.events).await?;
+    if came >= wanted {
+        return Ok(Break(came));
+    }
+    Ok(Continue(format!("{came} of {wanted} messages in the topic")))
 }
 
 /// Waits until there are 2,000 events more than `before`, and a newer cursor; returns how many there are of both.
@@ -92,7 +98,8 @@ pub async fn moves_on(
     .await
 }
 
-/// Waits until the replay was read to its end, and as many messages as it has events are in the topic.
+/// Waits until the replay was read to its end, and as many messages as it has events are in the topic; returns how many
+/// there are a moment later.
 pub async fn all_sent(subject: &Subject, topics: &Topics, replay: &Replay) -> Result<u64> {
     wait::until(PATIENCE, async || {
         let progress = replay.progress();
@@ -102,5 +109,6 @@ pub async fn all_sent(subject: &Subject, topics: &Topics, replay: &Replay) -> Re
         Ok(Continue(format!("the producer has read {} events, and not all", progress.sent)))
     })
     .await?;
-    at_least(subject, topics, replay.truth().messages).await
+    let wanted = replay.truth().messages;
+    wait::until_quiet(PATIENCE, async || are_there(subject, topics, wanted).await).await
 }

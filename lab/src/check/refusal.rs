@@ -38,6 +38,7 @@ impl Subject {
         named: &[&str],
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Vec<String>> {
+        self.works(role).await?;
         let started = self.output_with(&[role], "", change).await;
         let finished = started.context("the program did not refuse to start")?;
         let said = finished.stderr.join("\n");
@@ -92,6 +93,7 @@ impl Subject {
         address: &str,
         change: impl FnOnce(Program) -> Program,
     ) -> Result<()> {
+        self.works(role).await?;
         let mut server = self.launch(role, change)?;
         let process = server.process()?;
         process.says(address, SOON).await?;

@@ -1,5 +1,5 @@
-//! What `check` prints: a line a check as it ends, the details under those that failed, a summary; or one JSON
-//! document for a program to read.
+//! What `check` prints: a line for each check when it ends, with details where it has failed, and a summary at the end;
+//! or one JSON document for a program to read.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::check::runner::Check;
+use crate::check::runner::Down;
 use crate::check::runner::Needs;
 use crate::check::runner::Outcome;
 use crate::screen;
@@ -24,6 +25,9 @@ pub struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// Of the skipped ones, those whose role does not work.
+    down: usize,
+    first_failure: Option<&'static str>,
     checks: Vec<Value>,
 }
 
@@ -38,6 +42,8 @@ impl Report {
             passed: 0,
             failed: 0,
             skipped: 0,
+            down: 0,
+            first_failure: None,
             checks: Vec::new(),
         }
     }
@@ -66,10 +72,11 @@ impl Report {
         }
     }
 
-    pub fn add(&mut self, suite: u8, check: &Check, (outcome, took): (Outcome, Duration)) {
+    pub fn add(&mut self, suite: u8, check: &'static Check, (outcome, took): (Outcome, Duration)) {
         let (word, came) = match &outcome {
             Outcome::Passed(note) => ("passed", note.as_ref()),
             Outcome::Skipped(reason) => ("skipped", Some(reason)),
+            Outcome::Down => ("skipped", Some(&Down.to_string())),
             Outcome::Failed(came) => ("failed", Some(came)),
         };
         self.checks.push(json!({
@@ -84,7 +91,14 @@ impl Report {
         match outcome {
             Outcome::Passed(_) => self.passed += 1,
             Outcome::Skipped(_) => self.skipped += 1,
-            Outcome::Failed(_) => self.failed += 1,
+            Outcome::Down => {
+                self.skipped += 1;
+                self.down += 1;
+            }
+            Outcome::Failed(_) => {
+                self.failed += 1;
+                self.first_failure.get_or_insert(check.name);
+            }
         }
         if !self.json {
             print(&self.lines(check, &outcome, took));
@@ -109,6 +123,7 @@ impl Report {
             Outcome::Skipped(reason) => {
                 format!("{erase}  {} {name}: skipped, {reason}\n", mark("-").yellow())
             }
+            Outcome::Down => erase.to_owned(),
             Outcome::Failed(came) => {
                 // Control characters of a program under test must not reach the terminal through us either.
                 let lines: Vec<String> = came.trim_end().split('\n').map(plain).collect();
@@ -124,20 +139,35 @@ impl Report {
 
     /// Prints the end, and says how `check` must exit.
     pub fn finish(&self) -> ExitCode {
-        let Self { chapter, passed, failed, skipped, .. } = self;
         if self.json {
             print(&format!("{:#}\n", self.document()));
         } else {
-            print(&format!(
-                "chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped\n"
-            ));
+            print(&self.summary());
         }
         if self.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    pub fn summary(&self) -> String {
+        let Self { chapter, passed, failed, skipped, down, .. } = self;
+        let mut text =
+            format!("chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped");
+        if *down > 0 {
+            text += &format!("; {down} of these need a role that does not work");
+        }
+        text += "\n";
+        if let Some(name) = self.first_failure {
+            text += &format!("begin with the first failure: {name}\n");
+        }
+        text
     }
 
     /// No check has failed, and not all were skipped: what was not looked at is not good.
     pub fn good(&self) -> bool {
         self.failed == 0 && self.passed > 0
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed > 0
     }
 
     pub fn document(&self) -> Value {

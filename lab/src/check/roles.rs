@@ -1,17 +1,63 @@
-//! From chapter 5 on the program is two roles with a topic between them: what a check starts when it feeds a stream and
-//! reads `/stats`.
+//! The roles of the program: each is tried out before the first check that needs it, and from chapter 5 on there are two
+//! with a topic between them, which a check starts when it feeds a stream and reads `/stats`.
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
+use crate::check::runner::Down;
 use crate::check::server::Server;
+use crate::check::stream::Reply;
+use crate::check::stream::Stream;
+use crate::check::stream::events;
 use crate::check::subject::CONSUMER;
 use crate::check::subject::PRODUCER;
 use crate::check::subject::Subject;
 use crate::check::topics::Topics;
+use crate::check::wait::SOON;
+use crate::check::wait::START;
+use crate::client::Client;
+use crate::process;
 use crate::process::Program;
+use crate::scratch;
 
 impl Subject {
+    /// Tries out a role, once: one that does not work at all is told in full the first time, and not check by check.
+    ///
+    /// # Errors
+    /// It does not work. From the second time on this is `Down`.
+    pub async fn works(&self, role: &str) -> Result<()> {
+        let mut roles = self.roles.lock().await;
+        if let Some(works) = roles.get(role) {
+            ensure!(works, Down);
+            return Ok(());
+        }
+        let tried = match role {
+            "watch" => self.watch_prints().await,
+            _ => self.answers(role).await,
+        };
+        roles.insert(role.to_owned(), tried.is_ok());
+        tried
+    }
+
+    async fn answers(&self, role: &str) -> Result<()> {
+        if let Some(url) = self.url() {
+            return Client::new(url).get("/status").await.map(drop);
+        }
+        self.bring_up(role, SOON, |program, _| Ok(program)).await.map(drop)
+    }
+
+    async fn watch_prints(&self) -> Result<()> {
+        let stream = Stream::start(vec![Reply::hold(events(0..9))]).await?;
+        let folder = scratch::folder()?;
+        let program = self.program()?.folder(folder.path()).args(["watch"]);
+        let watch = program.env("WIKIPEDIA_STREAM_URL", stream.url()).start()?;
+        watch.stdout.line(SOON, |_| true).await.map(drop).with_context(|| {
+            let said = process::tail(&watch.stderr.lines());
+            format!("`watch` prints nothing of a stream of nine events; its stderr:\n{said}\nwatch")
+        })
+    }
+
     /// A server that counts the stream at `url`, over topics that nobody else has.
     pub async fn serve_stream(&self, url: &str) -> Result<Server> {
         let topics = self.topics().await?;
@@ -47,8 +93,8 @@ impl Subject {
         role: &str,
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Server> {
-        let mut server = self.launch(role, change)?;
-        self.wait_until_up(&mut server).await.with_context(|| format!("the {role}"))?;
-        Ok(server)
+        self.works(role).await.with_context(|| format!("the {role}"))?;
+        let server = self.bring_up(role, START, |program, _| Ok(change(program)));
+        server.await.with_context(|| format!("the {role}"))
     }
 }

@@ -86,11 +86,26 @@ impl fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
+/// The error of a check whose role does not work at all, after the first one, which tells how.
+#[derive(Clone, Copy, Debug)]
+pub struct Down;
+
+impl fmt::Display for Down {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .write_str("needs a role that does not work at all, as the first failure of it tells")
+    }
+}
+
+impl std::error::Error for Down {}
+
 #[derive(Debug)]
 pub enum Outcome {
     /// With what was measured, where a check tells it.
     Passed(Option<String>),
     Skipped(String),
+    /// Not looked at: the role does not work, which was told before.
+    Down,
     /// What came instead of what was expected.
     Failed(String),
 }
@@ -116,6 +131,7 @@ async fn outcome(check: &Check, subject: &Subject) -> Outcome {
     let note = subject.take_note();
     let came = match result {
         Ok(Ok(())) => return Outcome::Passed(note),
+        Ok(Err(error)) if error.is::<Down>() => return Outcome::Down,
         Ok(Err(error)) => match error.downcast::<Skip>() {
             Ok(skip) => return Outcome::Skipped(skip.0),
             Err(error) => format!("{error:#}"),

@@ -1,7 +1,7 @@
 //! The program as a server: started in an empty directory and on a port of its own, and what a check asks of it while it
 //! runs and at its end.
 
-use std::sync::atomic::Ordering;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -39,6 +39,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// One that runs already.
+    pub fn at(url: &str) -> Self {
+        Self {
+            process: None,
+            client: Client::new(url),
+            addresses: Vec::new(),
+            beside: None,
+            _folder: None,
+        }
+    }
+
     pub fn process(&mut self) -> Result<&mut Process> {
         self.process.as_mut().context("there is no process, only a URL")
     }
@@ -69,6 +80,9 @@ impl Server {
         let process = self.process()?;
         process.signal(signal)?;
         let finished = process.finish(STOP).await?;
+        if finished.status.signal() == Some(signal.as_raw()) {
+            bail!("the program has no handler for {signal:?}: {}", describe(finished.status));
+        }
         finished.has_succeeded()?;
         Ok((finished.stdout, finished.stderr))
     }
@@ -90,22 +104,27 @@ impl Subject {
         &self,
         change: impl FnOnce(Program, &str) -> Result<Program>,
     ) -> Result<Server> {
-        if let Some(url) = self.url() {
-            return Ok(Server {
-                process: None,
-                client: Client::new(url),
-                addresses: Vec::new(),
-                beside: None,
-                _folder: None,
-            });
+        self.works(self.server_role()).await?;
+        match self.url() {
+            Some(url) => Ok(Server::at(url)),
+            None => self.bring_up(self.server_role(), START, change).await,
         }
+    }
+
+    /// A role that answers, in `patience`.
+    pub async fn bring_up(
+        &self,
+        role: &str,
+        patience: Duration,
+        change: impl FnOnce(Program, &str) -> Result<Program>,
+    ) -> Result<Server> {
         // Only if nobody else has it: an answer from there must be the program's.
-        let fixed = self.has_fixed_port() && wait_for_free(FIXED_PORT).await;
-        let mut server = self.launch_from(self.server_role(), change)?;
+        let fixed = self.has_fixed_port() && ports::hold(FIXED_PORT).await.is_some();
+        let mut server = self.launch_from(role, change)?;
         if fixed {
             server.addresses.push(format!("http://127.0.0.1:{FIXED_PORT}"));
         }
-        self.wait_until_up(&mut server).await?;
+        self.wait_until_up(&mut server, patience).await?;
         Ok(server)
     }
 
@@ -134,9 +153,7 @@ impl Subject {
     }
 
     /// Waits until the program answers.
-    pub async fn wait_until_up(&self, server: &mut Server) -> Result<()> {
-        let patience =
-            if self.never_up.load(Ordering::Relaxed) { Duration::from_secs(5) } else { START };
+    pub async fn wait_until_up(&self, server: &mut Server, patience: Duration) -> Result<()> {
         let start = Instant::now();
         loop {
             for url in &server.addresses {
@@ -146,6 +163,7 @@ impl Subject {
                     return Ok(());
                 }
             }
+            let asked = server.addresses.join(" and ");
             let only_address = server.addresses.len() == 1;
             let process = server.process()?;
             if let Some(status) = process.ended() {
@@ -161,12 +179,12 @@ impl Subject {
                 );
             }
             if start.elapsed() > patience {
-                self.never_up.store(true, Ordering::Relaxed);
                 let said = process::tail(&process.stderr.lines());
                 bail!(
-                    "no answer from GET {}/status within {} s; its stderr:\n{said}",
-                    server.client.base(),
-                    patience.as_secs()
+                    "the program runs, but /status of {asked} does not answer within {} s; it was started with \
+                     HTTP_ADDR={}; its stderr:\n{said}",
+                    patience.as_secs(),
+                    server.client.authority()
                 );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -181,13 +199,15 @@ fn fixed_port_owner() -> String {
     }
 }
 
-/// Whether nobody listens on `port`, now or after a moment: the program of the check before may just be going.
-async fn wait_for_free(port: u16) -> bool {
-    for _ in 0..100 {
-        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_without_a_handler_for_the_signal_is_told_so() {
+        let process = Some(Program::new(["sleep", "600"]).start().unwrap());
+        let mut server = Server { process, ..Server::at("http://127.0.0.1:1") };
+        let error = server.ends_on(Signal::TERM).await.unwrap_err().to_string();
+        assert!(error.contains("no handler for"), "{error}");
     }
-    false
 }

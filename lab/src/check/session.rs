@@ -86,7 +86,7 @@ pub async fn is_counting(client: &Client, wanted: u64, patience: Duration) -> Re
 
 /// Waits until `/stats` has so many messages, and expects no more.
 pub async fn has_counted(client: &Client, wanted: u64) -> Result<()> {
-    wait::until(PATIENCE, async || {
+    wait::until_quiet(PATIENCE, async || {
         let came = messages(client).await?;
         if came == wanted {
             return Ok(Break(()));

@@ -94,18 +94,9 @@ impl Stream {
         let shared = requests.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
-            let mut replies = replies.into_iter();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                // What closes the connection before it has asked, a probe of the port, gets no reply of the script.
-                let Some(head) = read_head(&mut stream).await else {
-                    continue;
-                };
-                shared
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(Request { head, at: Instant::now() });
-                connections
-                    .spawn(answer(stream, replies.next().unwrap_or_else(|| Reply::hold(""))));
+            let replies = Arc::new(Mutex::new(replies.into_iter()));
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, shared.clone(), replies.clone()));
             }
         });
         Ok(Self { port, requests, task })
@@ -141,6 +132,21 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// What closes the connection before it has asked, a probe of the port, gets no reply of the script.
+async fn serve(
+    mut stream: TcpStream,
+    requests: Arc<Mutex<Vec<Request>>>,
+    replies: Arc<Mutex<std::vec::IntoIter<Reply>>>,
+) {
+    let Some(head) = read_head(&mut stream).await else {
+        return;
+    };
+    let reply = replies.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let request = Request { head, at: Instant::now() };
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    answer(stream, reply.unwrap_or_else(|| Reply::hold(""))).await;
 }
 
 async fn read_head(stream: &mut TcpStream) -> Option<String> {
@@ -227,4 +233,22 @@ pub fn block(number: u64, data: &str) -> String {
 /// The blocks of the events of a range.
 pub fn events(numbers: std::ops::Range<u64>) -> String {
     numbers.map(|number| block(number, &change(number).to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::wait::SOON;
+    use crate::client::Raw;
+
+    #[tokio::test]
+    async fn a_connection_that_asks_for_nothing_holds_up_no_other() {
+        let stream = Stream::start(vec![Reply::refusal("404 Not Found", "")]).await.unwrap();
+        let authority = format!("127.0.0.1:{}", stream.port);
+        let silent = Raw::connect(&authority).await.unwrap();
+        let mut asks = Raw::open(&authority, "GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(asks.head(SOON).await.unwrap().contains("404"));
+        assert_eq!(stream.requests().len(), 1);
+        drop(silent);
+    }
 }

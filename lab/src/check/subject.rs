@@ -1,9 +1,9 @@
 //! The program under test, with every variable that any suite needs, and what stands around it: its stream, the broker
 //! and Cassandra.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -41,8 +41,8 @@ pub struct Subject {
     node: Option<Node>,
     /// The broker's names for the checks that neither write nor read a topic.
     quiet: Topics,
-    /// A program that once did not come up is not waited for as long again.
-    pub never_up: AtomicBool,
+    /// The roles that were tried out, and whether they work.
+    pub roles: tokio::sync::Mutex<HashMap<String, bool>>,
     note: Mutex<Option<String>>,
 }
 
@@ -75,7 +75,7 @@ impl Subject {
             broker: None,
             node: None,
             quiet: Topics::new(),
-            never_up: AtomicBool::new(false),
+            roles: tokio::sync::Mutex::default(),
             note: Mutex::default(),
         }
     }

@@ -88,32 +88,38 @@ async fn each_fault_of_a_server_fails_its_own_check() {
     assert!(!checks[0]["hint"].as_str().unwrap().is_empty());
 }
 
-/// A program that ends at once, and one that runs but never answers, fail every check that starts it, in words.
+/// What suite 1 says of a program of chapter 2, in shell.
+async fn suite_1_of_program(script: &str) -> Report {
+    let subject = Subject::new(2, Program::new(["sh", "-c", script])).await.unwrap();
+    let options = options(&["2", "--suite", "1", "--json"]);
+    examine(&options, &select(&options).unwrap(), &subject).await
+}
+
 #[tokio::test]
-async fn a_program_that_ends_at_once_fails_with_its_last_words() {
-    let program = Program::new(["sh", "-c", "echo no wheels >&2; exit 3"]);
-    let subject = Subject::new(2, program).await.unwrap();
-    let options = options(&[
-        "2",
-        "--suite",
-        "1",
-        "--only",
-        "SIGTERM ends the program",
-        "--only",
-        "GET /status",
-    ]);
-    for (_, check) in select(&options).unwrap() {
-        let (Outcome::Failed(came), _) = runner::run(check, &subject, false).await else {
-            panic!("{}", check.name)
-        };
-        assert!(came.contains("exit status 3") && came.contains("no wheels"), "{came}");
-    }
+async fn a_program_that_ends_at_once_is_one_failure_with_its_last_words() {
+    let report = suite_1_of_program("echo no wheels >&2; exit 3").await;
+    let document = report.document();
+    assert_eq!((&document["passed"], &document["failed"]), (&json!(0), &json!(1)), "{document:#}");
+    let came = document["checks"][0]["came"].as_str().unwrap();
+    assert!(came.contains("exit status 3") && came.contains("no wheels"), "{came}");
+    let summary = report.summary();
+    assert!(summary.contains("need a role that does not work"), "{summary}");
+    assert!(summary.ends_with("failure: GET /status says that the server is alive\n"), "{summary}");
+}
+
+#[tokio::test]
+async fn fail_fast_ends_with_the_first_failure() {
+    let subject = Subject::at(1, &serve(Router::new()).await).unwrap();
+    let options = options(&["1", "--json", "--fail-fast", "--url", "http://ignored"]);
+    let report = examine(&options, &select(&options).unwrap(), &subject).await;
+    assert_eq!(report.document()["checks"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_program_that_starts_in_spite_of_a_bad_value_fails() {
     // An argument that only the first `sh` sees; the role comes behind it.
     let subject = Subject::new(2, Program::new(["sh", "-c", "exit 0"])).await.unwrap();
+    subject.roles.lock().await.insert("serve".to_owned(), true);
     let options = options(&["2", "--only", "a bad STORAGE", "--only", "a bad HTTP_ADDR"]);
     for (_, check) in select(&options).unwrap() {
         let (Outcome::Failed(came), _) = runner::run(check, &subject, false).await else {

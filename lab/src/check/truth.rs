@@ -23,7 +23,7 @@ use crate::totals;
 /// Waits until `/stats` has as many messages as the finished replay's truth, and expects the same in every field.
 pub async fn equals_truth(client: &Client, replay: &Replay, patience: Duration) -> Result<()> {
     let number = |stats: &Value| stats["messages"].as_u64().unwrap_or_default();
-    wait::until(patience, async || {
+    wait::until_quiet(patience, async || {
         let finished = replay.progress().finished;
         let truth = serde_json::to_value(replay.truth())?;
         let stats = session::stats(client).await?;

@@ -20,6 +20,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Until a whole stream is read and counted, with faults in it.
 pub const LONG: Duration = Duration::from_secs(180);
 
+/// A message too many, sent again or counted again, comes within this time.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Often enough for a moment in the middle of a stream, and seldom enough to cost the program little.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -39,6 +42,19 @@ pub async fn until<T>(
             bail!("{so_far}, after {} s", patience.as_secs());
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// As `until`, and a moment later the answer must still be `Break`: what comes too late is too many.
+pub async fn until_quiet<T>(
+    patience: Duration,
+    mut ask: impl AsyncFnMut() -> Result<ControlFlow<T, String>>,
+) -> Result<T> {
+    until(patience, &mut ask).await?;
+    tokio::time::sleep(QUIET).await;
+    match ask().await? {
+        Break(answer) => Ok(answer),
+        Continue(now) => bail!("{now}, after it had been right"),
     }
 }
 
@@ -63,5 +79,20 @@ mod tests {
         });
         assert!(failed.await.is_err());
         assert_eq!(asked, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_the_right_moment_is_too_many() {
+        let counted = async |last: u64| {
+            let mut counts = [0, 1, last].into_iter();
+            until_quiet(SOON, async || {
+                let count = counts.next().unwrap();
+                Ok(if count == 1 { Break(count) } else { Continue(format!("{count} and not 1")) })
+            })
+            .await
+        };
+        assert_eq!(counted(1).await.unwrap(), 1);
+        let error = counted(2).await.unwrap_err().to_string();
+        assert_eq!(error, "2 and not 1, after it had been right");
     }
 }

@@ -1,6 +1,7 @@
 //! A program that can be started: its command, its environment and its folder, on this machine or in an image.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use tokio::process::Command;
 
 use crate::docker::Container;
@@ -113,6 +115,34 @@ impl Program {
         self
     }
 
+    /// # Errors
+    /// There is no such program, or it is a file that can't be run; the error says what to give instead.
+    pub fn can_start(&self) -> Result<()> {
+        let program = self.command.first().context("there is no command to run")?;
+        let name = program.display();
+        let is_executable = |file: &Path| {
+            file.metadata()
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        };
+        let file = Path::new(program);
+        if !program.as_encoded_bytes().contains(&b'/') {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let is_there =
+                std::env::split_paths(&path).any(|folder| is_executable(&folder.join(file)));
+            ensure!(
+                is_there,
+                "no folder of PATH has a program {name}; a program in this folder is ./{name}"
+            );
+        } else if file.is_dir() {
+            bail!("{name} is a folder: give the program in it, built beforehand");
+        } else if !file.exists() {
+            bail!("there is no {name}: build your program first, and give its path");
+        } else if !is_executable(file) {
+            bail!("{name} is not executable: give its interpreter first, or chmod +x it");
+        }
+        Ok(())
+    }
+
     /// Starts the program, both outputs read by lab.
     pub fn start(&self) -> Result<Process> {
         let mut process = self.start_with_open_stdout()?;
@@ -203,5 +233,22 @@ mod tests {
         assert_eq!(program.command.first().unwrap(), "Cargo.toml");
         assert!(Path::new(&program.command[1]).is_absolute());
         assert_eq!(program.command[2], "--flag");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_told_with_what_to_do() {
+        let why =
+            |program: &str| Program::new([program]).can_start().err().map(|why| why.to_string());
+        assert_eq!(why("sh"), None);
+        assert_eq!(why("/bin/sh"), None);
+        for (program, told) in [
+            ("no-such-program", "./no-such-program"),
+            ("./no-such-program", "build your program first"),
+            ("./src", "is a folder"),
+            ("./Cargo.toml", "not executable"),
+        ] {
+            let why = why(program).unwrap();
+            assert!(why.contains(told), "{why}");
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Finished {
     }
 }
 
-/// A running program. Dropping it kills the program and what it started.
+/// A running program. Dropping it kills the program and what it started, and waits until the program is gone.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -156,6 +156,13 @@ impl Drop for Process {
         // gone, the number could belong to somebody else: hence only while the leader is ours.
         if self.ended().is_none() {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            // A killed program holds its ports for a moment, and whoever comes next may want them.
+            for _ in 0..200 {
+                if self.ended().is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }

@@ -45,6 +45,16 @@ async fn a_signal_reaches_the_program_and_a_later_line_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_dropped_process_is_gone() {
+    for _ in 0..20 {
+        let process = shell("exec sleep 600").start().unwrap();
+        let pid = Pid::from_raw(process.id()).unwrap();
+        drop(process);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_process_takes_its_children_with_it() {
     let process = shell("sleep 600 & echo $!; wait").start().unwrap();
     let child = process.stdout.line(SOON, |_| true).await.unwrap();

@@ -22,6 +22,7 @@ use crate::check::subject::Subject;
 use crate::check::truth;
 use crate::check::wait;
 use crate::check::wait::SOON;
+use crate::check::wait::START;
 use crate::process;
 use crate::process::Program;
 use crate::replay;
@@ -71,7 +72,7 @@ async fn down_at_start(subject: &Subject) -> Result<()> {
     }
     node.come_back().await?;
     for role in &mut roles {
-        subject.wait_until_up(role).await?;
+        subject.wait_until_up(role, START).await?;
     }
     truth::is_all(subject, &topics, &roles[1].client, &replay).await
 }

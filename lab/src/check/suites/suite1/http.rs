@@ -78,7 +78,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "200 requests at once are all answered",
         expected: "200 answers of 200 within 30 s",
-        hint: "connections must be served side by side; look for blocking work in the accept loop",
+        hint: "connections must be served side by side, without blocking work in the accept loop; if some are refused, the listen backlog is too short (Python's http.server has 5)",
         run: |subject| Box::pin(parallel(subject)),
         ..HTTP
     },

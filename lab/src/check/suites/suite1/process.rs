@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::ops::ControlFlow::Break;
 use std::ops::ControlFlow::Continue;
 
-use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;
@@ -18,6 +17,7 @@ use crate::check::wait::STOP;
 use crate::check::wait::until;
 use crate::client::KeepAlive;
 use crate::client::Raw;
+use crate::ports;
 use crate::process;
 use crate::process::Program;
 use crate::process::Signal;
@@ -41,7 +41,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "SIGTERM ends the program while a client has sent half a request",
         expected: "exit status 0 within 10 s, with the connection held open by the client",
-        hint: "graceful shutdown waits for open connections, and this one never ends: it needs a deadline",
+        hint: "graceful shutdown waits for open connections, and this one never ends: the waiting needs a deadline",
         run: |subject| Box::pin(ends_with_half_open(subject)),
         ..PROCESS
     },
@@ -250,12 +250,9 @@ async fn refuses_a_taken_port(
     let held = TcpListener::bind(("127.0.0.1", 0))?;
     let mut ports = vec![held.local_addr()?.port()];
     // A program of chapter 1 takes the fixed port instead, whoever else may hold it.
-    let fixed = if subject.has_fixed_port() {
-        TcpListener::bind(("0.0.0.0", FIXED_PORT)).ok()
-    } else {
-        None
-    };
+    let mut fixed = None;
     if subject.has_fixed_port() {
+        fixed = ports::hold(FIXED_PORT).await;
         ports.push(FIXED_PORT);
     }
     let address = format!("127.0.0.1:{}", ports[0]);
@@ -272,12 +269,7 @@ async fn refuses_a_taken_port(
 }
 
 async fn unknown_argument(subject: &Subject) -> Result<()> {
-    let finished = subject
-        .output(&[subject.server_role(), "--no-such-argument"], "")
-        .await
-        .context("the program did not refuse the argument")?;
-    let said = finished.stderr.join("\n");
-    ensure!(!finished.status.success(), "exit status 0");
-    ensure!(said.contains("no-such-argument"), "stderr:\n{said}");
+    let argument = |program: Program| program.args(["--no-such-argument"]);
+    subject.refuses(subject.server_role(), &["no-such-argument"], argument).await?;
     Ok(())
 }

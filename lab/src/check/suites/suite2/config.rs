@@ -274,6 +274,13 @@ async fn healthcheck(subject: &Subject) -> Result<()> {
 }
 
 async fn silent_server(subject: &Subject) -> Result<()> {
+    // A program that has no such role fails as well.
+    let server = subject.serve().await?;
+    let address = server.client.authority();
+    let asked = subject
+        .output_with(&["healthcheck"], "", |program| program.env("HTTP_ADDR", address))
+        .await?;
+    asked.has_succeeded().context("of a server that answers")?;
     let silent = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = silent.local_addr()?.to_string();
     // Connections stay in the backlog: accepted by the system, answered by nobody.

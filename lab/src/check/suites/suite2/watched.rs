@@ -59,6 +59,7 @@ async fn start_as(
     replies: Vec<Reply>,
     start: impl FnOnce(Program) -> Result<Process>,
 ) -> Result<Running> {
+    subject.works("watch").await?;
     let stream = Stream::start(replies).await?;
     let folder = scratch::folder()?;
     let program =
