@@ -25,6 +25,8 @@ impl Subject {
         input: &str,
         change: impl FnOnce(Program) -> Program,
     ) -> Result<Finished> {
+        let role = arguments.first().filter(|role| **role == "watch");
+        self.works(role.unwrap_or(&self.server_role())).await?;
         let folder = scratch::folder()?;
         let program = self.program()?.folder(folder.path()).args(arguments);
         change(program).output(input.as_bytes(), SOON).await

@@ -37,7 +37,7 @@ impl Subject {
             _ => self.answers(role).await,
         };
         roles.insert(role.to_owned(), tried.is_ok());
-        tried
+        tried.with_context(|| format!("{role} does not work, whatever is asked of it"))
     }
 
     async fn answers(&self, role: &str) -> Result<()> {
@@ -54,7 +54,7 @@ impl Subject {
         let watch = program.env("WIKIPEDIA_STREAM_URL", stream.url()).start()?;
         watch.stdout.line(SOON, |_| true).await.map(drop).with_context(|| {
             let said = process::tail(&watch.stderr.lines());
-            format!("`watch` prints nothing of a stream of nine events; its stderr:\n{said}\nwatch")
+            format!("it prints nothing of a stream of nine events; its stderr:\n{said}\nwatch")
         })
     }
 

@@ -101,7 +101,12 @@ async fn a_program_that_ends_at_once_is_one_failure_with_its_last_words() {
     let document = report.document();
     assert_eq!((&document["passed"], &document["failed"]), (&json!(0), &json!(1)), "{document:#}");
     let came = document["checks"][0]["came"].as_str().unwrap();
-    assert!(came.contains("exit status 3") && came.contains("no wheels"), "{came}");
+    assert!(
+        came.contains("serve does not work")
+            && came.contains("exit status 3")
+            && came.contains("no wheels"),
+        "{came}"
+    );
     let summary = report.summary();
     assert!(summary.contains("need a role that does not work"), "{summary}");
     assert!(summary.ends_with("failure: GET /status says that the server is alive\n"), "{summary}");

@@ -106,6 +106,7 @@ async fn cuts(subject: &Subject) -> Result<()> {
 
 /// The lines of `watch` for all events of a replay.
 async fn watch_replay(subject: &Subject, options: replay::Options) -> Result<Vec<String>> {
+    subject.works("watch").await?;
     let replay = replay::start(options).await?;
     let folder = scratch::folder()?;
     let program =
