@@ -41,6 +41,15 @@ pub fn pick(number: Option<u8>) -> Result<u8> {
     }
 }
 
+/// Reads `3` and `ch-3`, also with the slash that a shell adds to a folder's name.
+///
+/// # Errors
+/// It is neither.
+pub fn number(text: &str) -> Result<u8, String> {
+    let digits = text.strip_prefix("ch-").unwrap_or(text).trim_end_matches('/');
+    digits.parse().map_err(|_| "a chapter is a number or a name, as in 3 or ch-3".to_owned())
+}
+
 /// `ch-N`, the name of the chapter's folder, package and binary.
 pub fn name(number: u8) -> String {
     format!("ch-{number}")
@@ -48,4 +57,19 @@ pub fn name(number: u8) -> String {
 
 pub fn folder(number: u8) -> PathBuf {
     root().join(name(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chapter_is_a_number_or_a_name() {
+        for text in ["3", "ch-3", "ch-3/"] {
+            assert_eq!(number(text), Ok(3), "{text}");
+        }
+        for text in ["", "ch-", "three", "ch-3/src", "300"] {
+            assert!(number(text).is_err(), "{text}");
+        }
+    }
 }

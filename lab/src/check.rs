@@ -72,7 +72,8 @@ use crate::stop;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The chapter whose promises are checked
+    /// The chapter whose promises are checked, as in 3 or ch-3
+    #[arg(value_parser = chapters::number)]
     chapter: u8,
 
     /// Check a server that already runs at this URL; what needs the process is listed as skipped
@@ -108,7 +109,7 @@ pub struct Options {
     list: bool,
 
     /// Print one JSON document at the end, and nothing else on stdout
-    #[arg(long)]
+    #[arg(long, conflicts_with = "list")]
     json: bool,
 
     /// Where Cassandra answers; what needs it is listed as skipped if it does not

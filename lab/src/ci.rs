@@ -40,7 +40,8 @@ use crate::chapters;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The chapter
+    /// The chapter, as in 4 or ch-4
+    #[arg(value_parser = chapters::number)]
     chapter: u8,
 
     /// Only the step of this name, or each whose name contains this, in any case; may be given more than once

@@ -92,14 +92,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// The chapter with that number, or in that folder.
 fn chapter(named: &str) -> Result<Chapter> {
-    match named.parse() {
-        Ok(number) => Chapter::read(&chapters::root(), chapters::pick(Some(number))?),
-        Err(_) => Chapter::at(Path::new(named)),
+    // A folder that is here comes first: in another place, `ch-3` may be the learner's own.
+    match chapters::number(named) {
+        Ok(number) if named.parse::<u8>().is_ok() || !Path::new(named).is_dir() => {
+            Chapter::read(&chapters::root(), chapters::pick(Some(number))?)
+        }
+        _ => Chapter::at(Path::new(named)),
     }
 }
 
 fn step_of_the_course(from: &str, to: &str) -> Result<(u8, u8)> {
-    let numbers = from.parse().ok().zip(to.parse().ok());
+    let numbers = chapters::number(from).ok().zip(chapters::number(to).ok());
     let (from, to) =
         numbers.filter(|(from, to): &(u8, u8)| from.checked_add(1) == Some(*to)).context(
             "only a step to the next chapter has a budget, as in `cargo lab diff 1 2 --check`",

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::doctor::finding::Finding;
 use crate::doctor::finding::Mark;
-use crate::terminal;
+use crate::screen;
 
 /// Looks at this machine: what each chapter needs, and the command that mends what is missing
 ///
@@ -22,24 +22,28 @@ use crate::terminal;
 pub struct Options {}
 
 pub async fn run(_options: &Options) -> Result<ExitCode> {
-    let mut findings = tools::look().await;
-    findings.extend(machine::look().await);
-    terminal::print(|out| out.write_all(report(&findings).as_bytes()))?;
-    let missing = findings.iter().any(|finding| finding.mark == Mark::Missing);
+    // Each is printed as soon as it is known: some programs take many seconds to say their version.
+    let mut marks = Vec::new();
+    let mut tell = |finding: Finding| {
+        marks.push(finding.mark);
+        let _ = screen::print(&finding.to_string());
+    };
+    tools::look(&mut tell).await;
+    machine::look(&mut tell).await;
+    let _ = screen::print(&summary(&marks));
+    let missing = marks.contains(&Mark::Missing);
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn report(findings: &[Finding]) -> String {
-    let mut text: String = findings.iter().map(Finding::to_string).collect();
-    let count = |mark| findings.iter().filter(|finding| finding.mark == mark).count();
-    text += &match (count(Mark::Missing), count(Mark::Attention)) {
+fn summary(marks: &[Mark]) -> String {
+    let count = |mark| marks.iter().filter(|found| **found == mark).count();
+    match (count(Mark::Missing), count(Mark::Attention)) {
         (0, 0) => "everything is here\n".to_owned(),
         (0, later) => {
             format!("ready for the first chapters; {later} for later, see the lines with !\n")
         }
         (now, _) => format!("not ready: {now} missing, see the lines with ✗\n"),
-    };
-    text
+    }
 }
 
 #[cfg(test)]
@@ -54,8 +58,9 @@ mod tests {
         let expected = "✓ git             2.39.5 (diff)
 ✗ gcc             not found (every chapter)
                   > sudo apt-get install -y gcc
-not ready: 1 missing, see the lines with ✗
 ";
-        assert_eq!(report(&[good, bad]), expected);
+        assert_eq!(format!("{good}{bad}"), expected);
+        let marks = [good.mark, bad.mark];
+        assert_eq!(summary(&marks), "not ready: 1 missing, see the lines with ✗\n");
     }
 }

@@ -20,6 +20,7 @@ use tokio::process::Command;
 
 use crate::chapters;
 pub use crate::process::output::Output;
+pub use crate::process::program::PROXIES;
 pub use crate::process::program::Program;
 pub use crate::process::running::Finished;
 pub use crate::process::running::Process;

@@ -100,6 +100,12 @@ impl Replay {
         self.shared.progress()
     }
 
+    /// Sends no more events, and returns what a correct consumer counts of those that were sent.
+    pub fn pause(&self) -> Truth {
+        self.shared.state().paused = true;
+        self.truth()
+    }
+
     /// Ends all streams; waits a second at most for those who don't read.
     pub async fn stop(self) {
         self.shared.shutdown.cancel();

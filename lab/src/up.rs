@@ -9,6 +9,8 @@ mod table;
 mod topic;
 mod view;
 
+use std::cmp::Ordering;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
@@ -17,6 +19,7 @@ use anyhow::Result;
 
 use crate::chapters;
 use crate::screen;
+use crate::screen::grouped;
 use crate::stop;
 pub use crate::up::options::Options;
 use crate::up::parts::Parts;
@@ -30,14 +33,47 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let stop = stop::signals()?;
     let chapter = chapters::pick(options.chapter)?;
     let mut parts = Parts::of(chapter);
-    let shown = tokio::select! {
+    let mut shown = tokio::select! {
         shown = start_and_show(&mut parts, &options) => shown,
         _ = stop => Ok(()),
     };
+    if shown.is_ok() && parts.has_started() {
+        shown = last_words(&mut parts).await;
+    } else if shown.is_ok() {
+        // Whatever cargo has drawn of its progress goes.
+        let erase = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+        eprintln!("{erase}ended before {} was up", chapters::name(chapter));
+    }
     // Also after a start that was broken off: a topic of ours on somebody's broker must go.
     let ended = parts.stop().await;
     shown.and(ended)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether all that was sent is counted, and what to read next.
+async fn last_words(parts: &mut Parts) -> Result<()> {
+    let name = chapters::name(parts.chapter);
+    let counted = match parts.settle().await? {
+        Some((counted, sent)) => format!("{}\n", verdict(counted, sent)),
+        None => String::new(),
+    };
+    let next = chapters::pick(Some(parts.chapter + 1)).map_or(String::new(), |next| {
+        format!(", and `cargo lab diff {} {next}` what comes next", parts.chapter)
+    });
+    let _ = screen::print(&format!("\n{counted}{name}/README.md explains what you saw{next}.\n"));
+    Ok(())
+}
+
+fn verdict(counted: u64, sent: u64) -> String {
+    let numbers =
+        format!("counted {} of {} events that were sent", grouped(counted), grouped(sent));
+    match counted.cmp(&sent) {
+        Ordering::Equal => format!("{numbers}: each once."),
+        Ordering::Less => {
+            format!("{numbers}: {} were not counted in time.", grouped(sent - counted))
+        }
+        Ordering::Greater => format!("{numbers}: {} too many.", grouped(counted - sent)),
+    }
 }
 
 async fn start_and_show(parts: &mut Parts, options: &Options) -> Result<()> {
@@ -63,5 +99,20 @@ async fn show(parts: &mut Parts, seconds: Option<u64>) -> Result<()> {
         if !view.update(parts).await? {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_says_whether_all_is_counted() {
+        assert_eq!(
+            verdict(1_234, 1_234),
+            "counted 1,234 of 1,234 events that were sent: each once."
+        );
+        assert!(verdict(1, 3).ends_with(": 2 were not counted in time."));
+        assert!(verdict(3, 1).ends_with(": 2 too many."));
     }
 }

@@ -62,7 +62,7 @@ use crate::services::Keyspace;
 #[command(verbatim_doc_comment)]
 pub struct Options {
     /// The chapter; the newest one where none is given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = chapters::number)]
     chapter: Option<u8>,
 
     /// Events of each run

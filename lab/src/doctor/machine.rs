@@ -12,7 +12,7 @@ use crate::services;
 
 /// The project's default ports: number, who listens there, and how to choose another.
 const PORTS: [(u16, &str, &str); 6] = [
-    (7000, "ch-1 to ch-4", "HTTP_ADDR=127.0.0.1:7001, or `cargo lab up --help`"),
+    (FIRST, "ch-1 to ch-4", "HTTP_ADDR=127.0.0.1:7001, or `cargo lab up --help`"),
     (8080, "from ch-5 on, the consumer", "HTTP_ADDR=127.0.0.1:8081, or `cargo lab up --help`"),
     (2112, "from ch-5 on, the producer", "HTTP_ADDR=127.0.0.1:2113, or `cargo lab up --help`"),
     (CASSANDRA, "from ch-3 on, Cassandra", "cargo lab services up --cassandra-port 19042"),
@@ -23,6 +23,7 @@ const PORTS: [(u16, &str, &str); 6] = [
     ),
     (7100, "from ch-2 on, the stream of `cargo lab replay`", "see `cargo lab replay --help`"),
 ];
+const FIRST: u16 = 7000;
 const CASSANDRA: u16 = 9042;
 const KAFKA: u16 = 9092;
 
@@ -34,8 +35,7 @@ const DISK: [(u8, u64); 3] = [(1, 4096), (5, 10_240), (8, 20_480)];
 /// `cargo lab check` opens 2,000 connections, and the server has as many.
 const OPEN_FILES: u64 = 4096;
 
-pub async fn look() -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub async fn look(tell: &mut impl FnMut(Finding)) {
     for (port, needed_by, other) in PORTS {
         let at = ("127.0.0.1", port);
         let serves = match port {
@@ -44,32 +44,38 @@ pub async fn look() -> Vec<Finding> {
             _ => None,
         };
         let what = format!("port {port}");
-        findings.push(match (ports::owner(port), serves) {
+        tell(match (ports::owner(port), serves) {
             (None, _) => Finding::good(&what, "free", needed_by),
             (Some(owner), Some(service)) => {
                 Finding::good(&what, format!("{service} answers: {owner}"), needed_by)
             }
-            (Some(owner), None) => {
-                let mend = format!("end that, or choose another: {other}");
-                Finding::attention(&what, format!("taken by {owner}"), needed_by, &mend)
-            }
+            (Some(owner), None) => taken(port, &owner, needed_by, other),
         });
     }
-    findings.push(room(
+    tell(room(
         "memory",
         available_memory(),
         &MEMORY,
         "end what you do not need, or keep STORAGE=memory",
     ));
-    findings.push(room(
+    tell(room(
         "disk",
         free_disk(),
         &DISK,
         "cargo clean, or set CARGO_TARGET_DIR to a folder on another disk",
     ));
     let limit = getrlimit(Resource::Nofile).current;
-    findings.push(open_files(limit));
-    findings
+    tell(open_files(limit));
+}
+
+/// Chapter 1 knows no other port than its own; all that come later can take another.
+fn taken(port: u16, owner: &str, needed_by: &str, other: &str) -> Finding {
+    let (what, state) = (format!("port {port}"), format!("taken by {owner}"));
+    if port == FIRST {
+        let mend = format!("end that: ch-1 has no other port (ch-2 to ch-4: {other})");
+        return Finding::missing(&what, state, needed_by, &mend);
+    }
+    Finding::attention(&what, state, needed_by, &format!("end that, or choose another: {other}"))
 }
 
 /// Compares what is there with what chapters need, in MiB.
@@ -152,6 +158,12 @@ mod tests {
         assert!(later.to_string().contains("from ch-5 on 4096 MiB"), "{later}");
         assert_eq!(memory(Some(1000)).mark, Mark::Missing);
         assert_eq!(memory(None).mark, Mark::Attention);
+    }
+
+    #[test]
+    fn without_port_7000_the_first_chapter_is_not_ready() {
+        let mark = |port| taken(port, "java (pid 1)", "a chapter", "PORT=1").mark;
+        assert_eq!([mark(7000), mark(8080)], [Mark::Missing, Mark::Attention]);
     }
 
     #[test]

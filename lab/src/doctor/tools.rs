@@ -14,28 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const DOCKER: &str = "from ch-2 on, for images and compose; nothing else needs it";
 
-pub async fn look() -> Vec<Finding> {
-    let mut findings = vec![
-        rust(&pinned(), &run("rustc", &["--version"]).await),
-        components().await,
-        compiler("gcc", "every chapter, to link and for the C code of TLS", Finding::missing).await,
-        compiler("g++", "from ch-5 on, for librdkafka", Finding::attention).await,
-        compiler("make", "from ch-5 on, for librdkafka", Finding::attention).await,
-        tool(
-            "git",
-            &["--version"],
-            "to get the course and to compare chapters",
-            &install("git"),
-            Finding::attention,
-        )
-        .await,
-    ];
-    findings.extend(docker().await);
-    findings.push(java_17());
+pub async fn look(tell: &mut impl FnMut(Finding)) {
+    tell(rust(&pinned(), &run("rustc", &["--version"]).await));
+    tell(components().await);
+    let every = "every chapter, to link and for the C code of TLS";
+    tell(compiler("gcc", every, Finding::missing).await);
+    for name in ["g++", "make"] {
+        tell(compiler(name, "from ch-5 on, for librdkafka", Finding::attention).await);
+    }
+    let git = "to get the course and to compare chapters";
+    tell(tool("git", &["--version"], git, &install("git"), Finding::attention).await);
+    docker().await.into_iter().for_each(&mut *tell);
+    tell(java_17());
     let maven = "from ch-3 on, for `cargo lab services`, the first time each";
-    findings.push(tool("mvn", &["-version"], maven, java::INSTALL_MAVEN, Finding::attention).await);
-    findings.push(checkers().await);
-    findings
+    tell(tool("mvn", &["-version"], maven, java::INSTALL_MAVEN, Finding::attention).await);
+    tell(checkers().await);
 }
 
 /// What the program prints; the reason where it can't be run or fails.

@@ -48,6 +48,18 @@ const OURS: [&str; 26] = [
     "WORKERS",
 ];
 
+/// Nor these: what lab runs talks to this machine, and a client that asks a proxy for 127.0.0.1 reaches nobody.
+pub const PROXIES: [&str; 8] = [
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
 /// A program that is not running yet: the command, its environment and its working directory.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -209,7 +221,7 @@ impl Program {
     }
 
     fn set_environment(&self, command: &mut Command) {
-        for name in OURS {
+        for name in OURS.iter().chain(&PROXIES) {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -226,6 +238,19 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn no_proxy_is_inherited_and_one_that_is_given_is_used() {
+        // In a program of its own, because the environment of this one is shared by all tests.
+        let inherits = Program::new(["env"]).env("http_proxy", "http://proxy:1");
+        let mut command = Command::new("env");
+        command.env("https_proxy", "http://shell:1").env("no_proxy", "x");
+        inherits.set_environment(&mut command);
+        let output = command.output().await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("http_proxy=http://proxy:1"), "{said}");
+        assert!(!said.contains("https_proxy") && !said.contains("no_proxy"), "{said}");
+    }
 
     #[test]
     fn what_names_a_file_is_made_absolute_but_a_word_for_the_path_is_not() {

@@ -118,6 +118,9 @@ impl Connection {
         let Shared { options, source, end, .. } = &*self.shared;
         let eol = options.faults.line_end();
         let mut state = self.shared.state();
+        if state.paused {
+            return Then::Silence;
+        }
         loop {
             if self.position >= *end {
                 return if options.close_at_end { Then::Close } else { Then::Silence };

@@ -31,6 +31,8 @@ pub struct State {
     /// The positions below this one were handed out: the live position.
     pub sent: u64,
     pub tally: Tally,
+    /// No event is sent any more, and connections stay open.
+    pub paused: bool,
     next_cut: u64,
     cuts: u64,
     next_error: u64,
@@ -68,6 +70,7 @@ impl Shared {
         let state = State {
             sent: 0,
             tally: Tally::of(&source),
+            paused: false,
             next_cut: faults.cut_every.unwrap_or(0),
             cuts: 0,
             next_error: faults.error_every.unwrap_or(0),

@@ -1,4 +1,9 @@
-//! What `cargo lab up` can be told.
+//! What `cargo lab up` can be told, and which of it a chapter has no use for.
+
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::chapters;
 
 /// Runs a chapter with all that it needs, and shows what it does
 ///
@@ -15,7 +20,8 @@
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The chapter; the newest where none is given
+    /// The chapter, as in 3 or ch-3; the newest where none is given
+    #[arg(value_parser = chapters::number)]
     pub chapter: Option<u8>,
 
     /// Read Wikimedia's stream instead of the replay
@@ -30,9 +36,9 @@ pub struct Options {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
-    /// The port of the producer's HTTP server, from ch-5 on
-    #[arg(long, value_name = "PORT", default_value_t = 2112, value_parser = clap::value_parser!(u16).range(1..))]
-    pub producer_port: u16,
+    /// The port of the producer's HTTP server, from ch-5 on [default: 2112]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub producer_port: Option<u16>,
 
     /// A Kafka or Redpanda that runs already, from ch-5 on; a topic is made there for this run, and deleted at its end
     #[arg(long, value_name = "HOST:PORT")]
@@ -41,4 +47,23 @@ pub struct Options {
     /// End by itself after so many seconds
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
+}
+
+impl Options {
+    /// # Errors
+    /// One is given that would change nothing in `chapter`.
+    pub fn have_an_effect(&self, chapter: u8) -> Result<()> {
+        for (option, is_given, first) in [
+            ("--live", self.live, 2),
+            ("--rate", self.rate.is_some(), 2),
+            ("--producer-port", self.producer_port.is_some(), 5),
+            ("--broker", self.broker.is_some(), 5),
+        ] {
+            ensure!(
+                !is_given || chapter >= first,
+                "{option} is for chapter {first} and later: it would change nothing in chapter {chapter}"
+            );
+        }
+        Ok(())
+    }
 }

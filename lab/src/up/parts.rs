@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::chapters;
 use crate::client::Client;
 use crate::process;
+use crate::process::PROXIES;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::Signal;
@@ -30,6 +31,8 @@ const USERNAME: &str = "lab";
 /// Of each output; enough to show why a program ended, and what `watch` prints.
 const KEPT_LINES: usize = 20;
 const START: Duration = Duration::from_secs(60);
+/// So long what was sent may take to be counted, at the end.
+const SETTLE: Duration = Duration::from_secs(5);
 /// The contract says 10 s; two more are for a busy machine.
 const STOP: Duration = Duration::from_secs(12);
 
@@ -67,7 +70,13 @@ async fn replay(chapter: u8, options: &Options) -> Result<Option<Replay>> {
     Ok(Some(replay::start(replayed).await?))
 }
 
-async fn program(chapter: u8, binary: &PathBuf, stream: &str, password: &str) -> Result<Program> {
+async fn program(
+    chapter: u8,
+    binary: &PathBuf,
+    stream: &str,
+    password: &str,
+    live: bool,
+) -> Result<Program> {
     let mut program = Program::new([binary])
         // Away from the workspace's `.env`, which may hold a learner's own settings.
         .folder(std::env::temp_dir())
@@ -77,6 +86,14 @@ async fn program(chapter: u8, binary: &PathBuf, stream: &str, password: &str) ->
         .env("STORAGE", "memory")
         .env("JWT_SECRET", random_hex::<32>()?)
         .env("ADMIN_USERNAME", USERNAME);
+    if live {
+        // The way to Wikimedia may lead through a proxy; nothing else that runs here is beyond this machine.
+        for name in PROXIES {
+            if let Ok(value) = std::env::var(name) {
+                program = program.env(name, value);
+            }
+        }
+    }
     if chapter >= 3 {
         let hashed =
             program.clone().args(["hash-password"]).output(password.as_bytes(), START).await?;
@@ -94,12 +111,9 @@ impl Parts {
 
     pub async fn start(&mut self, options: &Options) -> Result<()> {
         let chapter = self.chapter;
+        options.have_an_effect(chapter)?;
         let ports = Ports::of(chapter, options)?;
         if let Some(broker) = &options.broker {
-            ensure!(
-                chapter >= 5,
-                "--broker is for chapter 5 and later: chapter {chapter} has no topic"
-            );
             topic::look_for(broker).await?;
         }
         let binary = process::build(chapter).await?;
@@ -109,7 +123,7 @@ impl Parts {
             Some(replay) => replay.stream_url(),
             None => WIKIMEDIA.to_owned(),
         };
-        let program = program(chapter, &binary, &self.stream, &password).await?;
+        let program = program(chapter, &binary, &self.stream, &password, options.live).await?;
         match ports.producer {
             Some(producer) => {
                 let topic = Topic::open(chapter, options.broker.as_deref()).await?;
@@ -157,6 +171,10 @@ impl Parts {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    pub fn has_started(&self) -> bool {
+        self.has_started
     }
 
     pub fn server(&self) -> Result<&Client> {
@@ -214,6 +232,37 @@ impl Parts {
     pub fn watched(&self) -> Option<Vec<String>> {
         let (_, watch) = self.programs.iter().find(|(role, _)| *role == "watch")?;
         Some(watch.stdout.lines())
+    }
+
+    /// The warnings and errors that are the last word of a role, in its own words: what it had to say since is no trouble.
+    pub fn troubles(&self) -> Vec<String> {
+        let last = |(role, program): &(&str, Process)| {
+            let line = program.stderr.lines().pop()?;
+            let is_trouble = [" WARN ", " ERROR "].iter().any(|level| line.contains(level));
+            is_trouble.then(|| format!("{role}: {line}"))
+        };
+        self.programs.iter().filter_map(last).collect()
+    }
+
+    /// No more events come from the replay; those that were sent are waited for, a few seconds at most. What was counted
+    /// at last, and what was sent.
+    pub async fn settle(&mut self) -> Result<Option<(u64, u64)>> {
+        let Some(replay) = self.replay.take() else {
+            return Ok(None);
+        };
+        let (truth, start) = (replay.pause(), Instant::now());
+        let counted = loop {
+            let Some(stats) = self.stats().await? else {
+                break None;
+            };
+            let counted = stats["messages"].as_u64().unwrap_or_default();
+            if counted >= truth.messages || start.elapsed() > SETTLE {
+                break Some((counted, truth.messages));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        self.replay = Some(replay);
+        Ok(counted)
     }
 
     /// The `curl` lines to copy.

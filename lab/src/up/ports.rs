@@ -10,6 +10,7 @@ use crate::up::options::Options;
 /// The port of chapter 1, which has no configuration yet.
 const FIXED: u16 = 7000;
 const CONSUMER: u16 = 8080;
+const PRODUCER: u16 = 2112;
 
 /// Where the chapter's programs listen, on 127.0.0.1.
 pub struct Ports {
@@ -27,7 +28,7 @@ impl Ports {
         if chapter == 1 && server != FIXED {
             bail!("chapter 1 always listens on port {FIXED}: HTTP_ADDR comes with chapter 2");
         }
-        let producer = (chapter >= 5).then_some(options.producer_port);
+        let producer = (chapter >= 5).then(|| options.producer_port.unwrap_or(PRODUCER));
         ensure!(
             producer != Some(server),
             "--port and --producer-port are both {server}: the consumer and the producer need one each"
@@ -64,10 +65,21 @@ mod tests {
             live: false,
             rate: None,
             port,
-            producer_port,
+            producer_port: Some(producer_port),
             broker: None,
             seconds: None,
         }
+    }
+
+    #[test]
+    fn option_that_changes_nothing_in_a_chapter_is_refused() {
+        let producer = options(None, 2113);
+        let why = producer.have_an_effect(4).unwrap_err().to_string();
+        assert!(why.starts_with("--producer-port is for chapter 5"), "{why}");
+        producer.have_an_effect(5).unwrap();
+        let live = Options { live: true, producer_port: None, ..producer };
+        assert!(live.have_an_effect(1).is_err());
+        live.have_an_effect(2).unwrap();
     }
 
     fn refusal(chapter: u8, options: &Options) -> String {

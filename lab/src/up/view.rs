@@ -62,6 +62,7 @@ impl View {
             Some(topic) => Some(topic.written().await),
             None => None,
         };
+        let troubles: Vec<String> = parts.troubles().iter().map(|line| plain(line)).collect();
         if let Some(stats) = parts.stats().await? {
             // After the counts, which it can then only be ahead of.
             let truth = parts.truth();
@@ -69,7 +70,7 @@ impl View {
             let (rows, columns) = screen::size();
             let look = Look {
                 // The last row is the cursor's.
-                rows: rows.saturating_sub(1),
+                rows: rows.saturating_sub(1 + troubles.len()),
                 columns,
                 stats: &stats,
                 truth: truth.as_ref(),
@@ -77,8 +78,8 @@ impl View {
                 written: written.as_ref(),
             };
             let shown = match &mut self.region {
-                Some(region) => region.draw(&look.table()),
-                None => screen::print(&look.line()),
+                Some(region) => region.draw(&[troubles, look.table()].concat()),
+                None => screen::print(&(joined(&troubles) + &look.line())),
             };
             return Ok(shown.is_ok());
         }
@@ -91,7 +92,7 @@ impl View {
         let watched = parts.watched().unwrap_or_default();
         let shown = match &mut self.region {
             Some(region) => {
-                let mut lines = vec![status];
+                let mut lines = [troubles, vec![status]].concat();
                 if parts.chapter > 1 {
                     lines.extend([
                         String::new(),
@@ -106,11 +107,16 @@ impl View {
                 let last = watched
                     .last()
                     .map(|line| format!("; watch: {}", plain(&line.replace('\t', "  "))));
-                screen::print(&format!("{status}{}\n", last.unwrap_or_default()))
+                let troubles = joined(&troubles);
+                screen::print(&format!("{troubles}{status}{}\n", last.unwrap_or_default()))
             }
         };
         Ok(shown.is_ok())
     }
+}
+
+fn joined(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Events a second, smoothed.
