@@ -1,6 +1,7 @@
 //! Output that comes bit by bit: text shown at once, and a region of the terminal that is redrawn in place.
 //! Used by `check` and `up`.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::io::Result;
 use std::io::Write;
@@ -47,13 +48,19 @@ impl Region {
         self.terminal.clear_to_end_of_screen()?;
         self.drawn.clear();
         // One row is left for the cursor: a region that scrolls can't be drawn over.
-        for line in lines.iter().take(rows.saturating_sub(1)) {
-            let line = truncate_str(line, columns, "…");
-            self.terminal.write_line(&line)?;
-            self.drawn.push(measure_text_width(&line));
-        }
+        let lines = lines.iter().take(rows.saturating_sub(1));
+        let lines: Vec<_> = lines.map(|line| truncate_str(line, columns, "…")).collect();
+        self.drawn.extend(lines.iter().map(|line| measure_text_width(line)));
+        self.terminal.write_str(&unwrapped(&lines))?;
         self.terminal.flush()
     }
+}
+
+/// The lines, none of which the terminal breaks: it may take a script, such as that of Hindi, for wider than we do, and
+/// one row too many would move all that is drawn later.
+fn unwrapped(lines: &[impl Display]) -> String {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    format!("\x1b[?7l{text}\x1b[?7h")
 }
 
 /// How many rows the lines take. A terminal that has become narrower since they were drawn breaks those that no longer
@@ -119,6 +126,11 @@ mod tests {
         assert_eq!(height(&drawn, 60), 5);
         assert_eq!(height(&drawn, 30), 2 + 1 + 1 + 3);
         assert_eq!(height(&[], 60), 0);
+    }
+
+    #[test]
+    fn terminal_breaks_no_line_of_a_region_and_breaks_lines_again_afterwards() {
+        assert_eq!(unwrapped(&["a", "b"]), "\x1b[?7la\nb\n\x1b[?7h");
     }
 
     #[test]
