@@ -9,6 +9,7 @@ mod running;
 mod tests;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -26,6 +27,17 @@ pub use crate::process::running::Finished;
 pub use crate::process::running::Process;
 pub use crate::process::running::describe;
 pub use crate::process::running::tail;
+
+/// Takes away the line of progress that cargo leaves where it is interrupted, so that what follows begins a line.
+struct EraseProgress;
+
+impl Drop for EraseProgress {
+    fn drop(&mut self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
 
 /// Builds chapter `number`, cargo's progress on stderr, and returns its binary.
 pub async fn build(number: u8) -> Result<PathBuf> {
@@ -54,7 +66,9 @@ pub async fn build_package(name: &str) -> Result<PathBuf> {
         .kill_on_drop(true)
         .spawn()
         .context("cannot run cargo")?;
+    let interrupted = EraseProgress;
     let output = cargo.wait_with_output().await?;
+    std::mem::forget(interrupted);
     if !output.status.success() {
         bail!("cargo could not build {name}; its reason stands above");
     }

@@ -10,7 +10,6 @@ mod topic;
 mod view;
 
 use std::cmp::Ordering;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
@@ -40,9 +39,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     if shown.is_ok() && parts.has_started() {
         shown = last_words(&mut parts).await;
     } else if shown.is_ok() {
-        // Whatever cargo has drawn of its progress goes.
-        let erase = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-        eprintln!("{erase}ended before {} was up", chapters::name(chapter));
+        eprintln!("ended before {} was up", chapters::name(chapter));
     }
     // Also after a start that was broken off: a topic of ours on somebody's broker must go.
     let ended = parts.stop().await;

@@ -238,8 +238,10 @@ impl Parts {
     pub fn troubles(&self) -> Vec<String> {
         let last = |(role, program): &(&str, Process)| {
             let line = program.stderr.lines().pop()?;
-            let is_trouble = [" WARN ", " ERROR "].iter().any(|level| line.contains(level));
-            is_trouble.then(|| format!("{role}: {line}"))
+            let (_, said) = ["WARN ", "ERROR "]
+                .iter()
+                .find_map(|level| line.find(level).map(|at| line.split_at(at)))?;
+            Some(format!("{role}: {said}"))
         };
         self.programs.iter().filter_map(last).collect()
     }
