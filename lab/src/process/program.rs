@@ -114,6 +114,14 @@ impl Program {
         self
     }
 
+    /// As a role that signs no tokens and keeps no counts must start.
+    #[must_use]
+    pub fn without_secrets(self) -> Self {
+        ["JWT_SECRET", "ADMIN_USERNAME", "ADMIN_PASSWORD_HASH", "STORAGE"]
+            .into_iter()
+            .fold(self, Self::without)
+    }
+
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());

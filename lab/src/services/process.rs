@@ -145,10 +145,13 @@ fn command_line(pid: u32) -> String {
     )
 }
 
-/// What the log says last of an error, or else its last lines.
+/// What the log says last of an error, or else its last lines. The last cause stands first: what an error led to, line
+/// after line, would hide it.
 pub fn last_words(log: &str) -> String {
+    let is_cause = |line: &&str| line.contains("Caused by:");
     let is_error = |line: &&str| {
-        line.contains("ERROR") || line.contains("Exception") || line.starts_with("Error")
+        let signs = ["ERROR", "Exception", "Caused by:"];
+        signs.iter().any(|sign| line.contains(sign)) || line.starts_with("Error")
     };
     // A stack trace says where, and its first line already says what.
     let lines: Vec<&str> = log
@@ -157,8 +160,9 @@ pub fn last_words(log: &str) -> String {
         .collect();
     let errors: Vec<&str> = lines.iter().copied().filter(is_error).collect();
     let chosen = if errors.is_empty() { lines } else { errors };
-    let from = chosen.len().saturating_sub(5);
-    chosen[from..].iter().map(|line| format!("\n  {}", line.trim())).collect()
+    let (before, last) = chosen.split_at(chosen.len().saturating_sub(5));
+    let hidden = before.iter().copied().rfind(is_cause).filter(|_| !last.iter().any(is_cause));
+    hidden.iter().chain(last).map(|line| format!("\n  {}", line.trim())).collect()
 }
 
 #[cfg(test)]
@@ -242,6 +246,12 @@ mod tests {
         let trace =
             "java.io.IOException: no\n\tat java.io.Exception.a(A.java:1)\nCaused by: Exception\n";
         assert_eq!(last_words(trace), "\n  java.io.IOException: no\n  Caused by: Exception");
+        let caused = "ERROR fatal\nCaused by: java.lang.OutOfMemoryError\n".to_owned();
+        let said = last_words(&(caused + &"ERROR more\n".repeat(9)));
+        assert!(
+            said.starts_with("\n  Caused by: java.lang.OutOfMemoryError\n  ERROR more"),
+            "{said}"
+        );
         assert_eq!(last_words("a\nb\n"), "\n  a\n  b");
         assert_eq!(last_words("1\n2\n3\n4\n5\n6"), "\n  2\n  3\n  4\n  5\n  6");
         assert_eq!(last_words(""), "");

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::ops::ControlFlow::Break;
 use std::ops::ControlFlow::Continue;
 
+use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use serde_json::Value;

@@ -10,6 +10,7 @@ use crate::check::session;
 use crate::check::subject::Subject;
 use crate::credentials::PASSWORD_HASH;
 use crate::ports::free_port;
+use crate::process::Program;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -75,15 +76,8 @@ const SECRET_PASSWORD: &str = "open sesame, and quickly ";
 
 async fn hash(subject: &Subject) -> Result<String> {
     let input = format!("{SECRET_PASSWORD}\n");
-    let finished = subject
-        .output_with(&["hash-password"], &input, |program| {
-            program
-                .without("JWT_SECRET")
-                .without("ADMIN_USERNAME")
-                .without("ADMIN_PASSWORD_HASH")
-                .without("STORAGE")
-        })
-        .await?;
+    let finished =
+        subject.output_with(&["hash-password"], &input, Program::without_secrets).await?;
     finished.has_succeeded()?;
     let [hash] = finished.stdout.as_slice() else {
         anyhow::bail!("{} lines on stdout", finished.stdout.len())

@@ -10,6 +10,7 @@ use crate::check::subject::CONSUMER;
 use crate::check::subject::PRODUCER;
 use crate::check::subject::Subject;
 use crate::ports::free_port;
+use crate::process::Program;
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -119,15 +120,7 @@ async fn bad_names(subject: &Subject) -> Result<()> {
 }
 
 async fn no_secret(subject: &Subject) -> Result<()> {
-    let server = subject
-        .start_role(PRODUCER, |program| {
-            program
-                .without("JWT_SECRET")
-                .without("ADMIN_USERNAME")
-                .without("ADMIN_PASSWORD_HASH")
-                .without("STORAGE")
-        })
-        .await?;
+    let server = subject.start_role(PRODUCER, Program::without_secrets).await?;
     server.lives().await
 }
 
