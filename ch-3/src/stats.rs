@@ -53,6 +53,8 @@ pub struct Totals {
     pub bots: u64,
     pub by_domain: BTreeMap<String, u64>,
     pub by_user: HashMap<Box<str>, u64>,
+    /// Where a store keeps timestamps: that of the last write, in microseconds since 1970.
+    pub written_at: i64,
 }
 
 impl Totals {

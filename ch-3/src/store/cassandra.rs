@@ -38,6 +38,9 @@ const USER: &str = "user";
 /// `source`, `partition`, `kind`, `name`, `value`.
 type Row<'a> = (&'a str, i32, &'a str, &'a str, i64);
 
+/// `kind`, `name`, `value` and its timestamp, `cursor` and its timestamp.
+type Loaded = (String, String, i64, i64, Option<String>, Option<i64>);
+
 pub struct CassandraStats {
     session: Session,
     /// Which totals these are, in the column `source`.
@@ -50,7 +53,7 @@ pub struct CassandraStats {
     select_user: PreparedStatement,
     select_ready: PreparedStatement,
     /// The totals as they are in Cassandra, if they are loaded.
-    totals: Mutex<Option<Totals>>,
+    pub totals: Mutex<Option<Totals>>,
 }
 
 impl CassandraStats {
@@ -78,8 +81,8 @@ impl CassandraStats {
         Ok(Self {
             source: source.to_owned(),
             select_all: prepare(format!(
-                "SELECT kind, name, value, cursor FROM {totals} \
-                 WHERE source = ? AND partition = ?"
+                "SELECT kind, name, value, WRITETIME(value), cursor, WRITETIME(cursor) \
+                 FROM {totals} WHERE source = ? AND partition = ?"
             ))
             .await?,
             update_position: prepare(format!(
@@ -124,12 +127,13 @@ impl CassandraStats {
     async fn read(&self) -> Result<(Totals, Option<String>)> {
         let all = self.select_all.clone();
         let pages = self.session.execute_iter(all, (&self.source, PARTITION));
-        let mut rows = pages.await?.rows_stream::<(String, String, i64, Option<String>)>()?;
+        let mut rows = pages.await?.rows_stream::<Loaded>()?;
         let mut totals = Totals::default();
         let mut position = None;
-        while let Some((kind, name, value, cursor)) = rows.try_next().await? {
+        while let Some((kind, name, value, written, cursor, moved)) = rows.try_next().await? {
             let value = value.cast_unsigned();
             position = position.or(cursor);
+            totals.written_at = totals.written_at.max(written).max(moved.unwrap_or_default());
             match (kind.as_str(), name.as_str()) {
                 (USER, _) => _ = totals.by_user.insert(name.into(), value),
                 (DOMAIN, _) => _ = totals.by_domain.insert(name, value),
@@ -149,6 +153,8 @@ impl CassandraStats {
         let rows = rows(&self.source, PARTITION, totals, &delta);
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
+        totals.written_at = session::timestamp_after(totals.written_at);
+        batch.set_timestamp(Some(totals.written_at));
         batch.append_statement(self.update_position.clone());
         let mut values: Vec<&(dyn SerializeRow + Sync)> = vec![&position];
         for row in &rows {

@@ -1,14 +1,14 @@
 //! A session with Cassandra, in the keyspace that is configured. What is missing of the schema is created.
 
-use std::sync::Arc;
 use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::policies::timestamp_generator::MonotonicTimestampGenerator;
+use scylla::statement::Consistency;
 
 use crate::config;
 
@@ -18,13 +18,15 @@ const SCHEMA: &str = include_str!("../../db/init.cql");
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub async fn open(config: &config::Store) -> Result<Session> {
-    let profile = ExecutionProfile::builder().request_timeout(Some(REQUEST_TIMEOUT)).build();
+    let profile = ExecutionProfile::builder()
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        // Every read sees every write before it, also if the nodes are in several data centres.
+        .consistency(Consistency::Quorum)
+        .build();
     let session = SessionBuilder::new()
         .known_nodes(&config.cassandra_nodes)
         .connection_timeout(REQUEST_TIMEOUT)
         .default_execution_profile_handle(profile.into_handle())
-        // Of two writes the later must win, whichever node's clock is ahead.
-        .timestamp_generator(Arc::new(MonotonicTimestampGenerator::new()))
         .build()
         .await
         .context("cannot connect")?;
@@ -43,4 +45,11 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         session.query_unpaged(table, ()).await.context("cannot create the tables")?;
     }
     Ok(session)
+}
+
+/// The timestamp for a write that replaces one with the timestamp `last`, in microseconds since 1970. Of two values
+/// Cassandra keeps the one with the higher timestamp, and the clock of the process that wrote before may be ahead.
+pub fn timestamp_after(last: i64) -> i64 {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as i64;
+    now.max(last.saturating_add(1))
 }

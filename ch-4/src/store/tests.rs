@@ -60,6 +60,11 @@ async fn snapshot(store: &StatsStore) -> Snapshot {
     store.snapshot().await.unwrap()
 }
 
+/// A timestamp that is an hour ahead.
+fn in_an_hour() -> i64 {
+    session::timestamp_after(0) + 3_600_000_000
+}
+
 async fn drop_keyspace(config: &config::Store) {
     let session = session::open(config).await.unwrap();
     let statement = format!("DROP KEYSPACE {}", config.cassandra_keyspace);
@@ -82,6 +87,24 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
     assert_eq!(second.load().await.unwrap(), place(4_000));
     fill(&second, 4_000..10_000).await;
     assert_eq!(snapshot(&second).await, snapshot(&memory).await);
+    drop_keyspace(&config).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn what_a_process_has_written_whose_clock_is_ahead_is_replaced() {
+    let config = fresh();
+    let memory = StatsStore::Memory(Arc::default());
+    fill(&memory, 0..4_000).await;
+    let ahead = loaded(&config).await;
+    let StatsStore::Cassandra(cassandra) = &ahead else { panic!("opened another store") };
+    // From here on its timestamps are those of a clock that is an hour ahead.
+    cassandra.totals.lock().await.as_mut().unwrap().written_at = in_an_hour();
+    fill(&ahead, 0..2_000).await;
+    let store = loaded(&config).await;
+    fill(&store, 2_000..4_000).await;
+    assert_eq!(snapshot(&store).await, snapshot(&memory).await);
+    assert_eq!(store.load().await.unwrap(), place(4_000));
     drop_keyspace(&config).await;
 }
 

@@ -46,6 +46,9 @@ const USER: &str = "user";
 /// `source`, `partition`, `kind`, `name`, `value`.
 type Row<'a> = (&'a str, i32, &'a str, &'a str, i64);
 
+/// `kind`, `name`, `value` and its timestamp, `next_offset` and its timestamp.
+type Loaded = (String, String, i64, i64, Option<i64>, Option<i64>);
+
 /// The totals of one partition as they are in Cassandra, if they are loaded.
 type Partition = Mutex<Option<Totals>>;
 
@@ -89,8 +92,8 @@ impl CassandraStats {
         Ok(Self {
             source: source.to_owned(),
             select_all: prepare(format!(
-                "SELECT kind, name, value, next_offset FROM {totals} \
-                 WHERE source = ? AND partition = ?"
+                "SELECT kind, name, value, WRITETIME(value), next_offset, WRITETIME(next_offset) \
+                 FROM {totals} WHERE source = ? AND partition = ?"
             ))
             .await?,
             update_position: prepare(format!(
@@ -144,12 +147,13 @@ impl CassandraStats {
         self.session.execute_unpaged(&self.insert_row, index).await?;
         let all = self.select_all.clone();
         let pages = self.session.execute_iter(all, (&self.source, partition));
-        let mut rows = pages.await?.rows_stream::<(String, String, i64, Option<i64>)>()?;
+        let mut rows = pages.await?.rows_stream::<Loaded>()?;
         let mut totals = Totals::default();
         let mut position = None;
-        while let Some((kind, name, value, next_offset)) = rows.try_next().await? {
+        while let Some((kind, name, value, written, next_offset, moved)) = rows.try_next().await? {
             let value = value.cast_unsigned();
             position = position.or(next_offset);
+            totals.written_at = totals.written_at.max(written).max(moved.unwrap_or_default());
             match (kind.as_str(), name.as_str()) {
                 (USER | TOP, _) => {
                     let known = totals.by_user.entry(name.into()).or_default();
@@ -176,6 +180,8 @@ impl CassandraStats {
         let rows = rows(&self.source, partition, totals, &delta);
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
+        totals.written_at = session::timestamp_after(totals.written_at);
+        batch.set_timestamp(Some(totals.written_at));
         batch.append_statement(self.update_position.clone());
         let mut values: Vec<&(dyn SerializeRow + Sync)> = vec![&position];
         for row in &rows {

@@ -71,6 +71,11 @@ async fn snapshot(store: &StatsStore) -> Snapshot {
     store.snapshot(1000).await.unwrap()
 }
 
+/// A timestamp that is an hour ahead.
+fn in_an_hour() -> i64 {
+    session::timestamp_after(0) + 3_600_000_000
+}
+
 async fn drop_keyspace(config: &config::Store) {
     let session = session::open(config).await.unwrap();
     let statement = format!("DROP KEYSPACE {}", config.cassandra_keyspace);
@@ -99,6 +104,27 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
     assert_eq!(snapshot(&second).await, snapshot(&memory).await);
     let other_source = StatsStore::open(&config, "group/other").await.unwrap();
     assert_eq!(snapshot(&other_source).await, Snapshot::default());
+    drop_keyspace(&config).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn what_a_process_has_written_whose_clock_is_ahead_is_replaced() {
+    let config = fresh();
+    let memory = StatsStore::Memory(Arc::default());
+    fill(&memory, 0..4_000).await;
+    let ahead = loaded(&config).await;
+    let StatsStore::Cassandra(cassandra) = &ahead else { panic!("opened another store") };
+    // From here on its timestamps are those of a clock that is an hour ahead.
+    for partition in 0..PARTITIONS {
+        let totals = cassandra.partition(partition);
+        totals.lock().await.as_mut().unwrap().written_at = in_an_hour();
+    }
+    fill(&ahead, 0..2_000).await;
+    let store = loaded(&config).await;
+    fill(&store, 2_000..4_000).await;
+    assert_eq!(snapshot(&store).await, snapshot(&memory).await);
+    assert_eq!(load(&store).await, [Some(4_000); 3]);
     drop_keyspace(&config).await;
 }
 
