@@ -20,8 +20,9 @@ pub enum Error {
     /// The time after which the client may try again.
     #[error("too many requests, try again later")]
     TooManyRequests(Duration),
+    /// What is missing.
     #[error("{0}")]
-    NotReady(&'static str),
+    NotReady(String),
     #[error("something went wrong here, try again later")]
     Internal(#[from] anyhow::Error),
 }

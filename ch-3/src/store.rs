@@ -37,6 +37,8 @@ pub enum StatsStore {
 pub struct Failures {
     pub loads: AtomicU32,
     pub writes: AtomicU32,
+    /// How often it was asked whether it is ready, which it never is.
+    pub questions: AtomicU32,
 }
 
 impl StatsStore {
@@ -112,13 +114,17 @@ impl StatsStore {
     }
 
     /// # Errors
-    /// The store does not answer.
+    /// The store cannot do its work. The outermost message names what is missing, and may be sent to everybody.
     pub async fn ready(&self) -> Result<()> {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Cassandra(store) => store.ready().await,
             #[cfg(test)]
-            Self::Failing(..) => anyhow::bail!("told to fail"),
+            Self::Failing(_, failures) => {
+                failures.questions.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                anyhow::bail!("told to fail")
+            }
         }
     }
 }
@@ -133,7 +139,7 @@ fn fail(left: &AtomicU32) -> Result<()> {
 #[cfg(test)]
 impl StatsStore {
     pub fn failing(loads: u32, writes: u32) -> Self {
-        let failures = Failures { loads: loads.into(), writes: writes.into() };
+        let failures = Failures { loads: loads.into(), writes: writes.into(), ..Failures::default() };
         Self::Failing(Arc::default(), Arc::new(failures))
     }
 }

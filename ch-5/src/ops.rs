@@ -1,6 +1,7 @@
 //! The routes for operators. Every role that serves HTTP has them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -8,6 +9,8 @@ use axum::extract::State;
 use axum::routing::get;
 use serde_json::Value;
 use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -16,21 +19,29 @@ use crate::error::Error;
 use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
+/// How long an answer to `/ready` is given again.
+const ANSWER_AGE: Duration = Duration::from_millis(500);
+
+/// When was asked, and what was missing.
+type Answer = (Instant, Result<(), String>);
+
 /// What `/ready` checks.
 #[derive(Clone)]
 struct Ops {
     shutdown: CancellationToken,
     /// Docker and Kubernetes ask all the time (this is called a probe), and must not flood the log while something is away.
     log_limit: Arc<LogLimit>,
+    /// All requests that come while one is asking share its answer.
+    answer: Arc<Mutex<Option<Answer>>>,
     store: Option<StatsStore>,
     broker: Broker,
 }
 
 /// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
-/// `{"ready":true}`. It answers 503 with the reason while something that the role needs does not answer, and after a
-/// shutdown has begun.
+/// `{"ready":true}`. It answers 503 and names what is missing while the role cannot do its work, and after a shutdown
+/// has begun.
 pub fn routes(shutdown: CancellationToken, store: Option<StatsStore>, broker: Broker) -> Router {
-    let ops = Ops { shutdown, log_limit: Arc::default(), store, broker };
+    let ops = Ops { shutdown, log_limit: Arc::default(), answer: Arc::default(), store, broker };
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
@@ -40,39 +51,54 @@ async fn status() -> Json<Value> {
 
 async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
     if ops.shutdown.is_cancelled() {
-        return Err(Error::NotReady("shutting down"));
+        return Err(Error::NotReady("shutting down".to_owned()));
     }
-    if let Some(store) = &ops.store {
-        ops.check(store.ready().await, "the store does not answer")?;
+    let mut answer = ops.answer.lock().await;
+    if answer.as_ref().is_none_or(|(at, _)| at.elapsed() >= ANSWER_AGE) {
+        let checked = ops.check().await;
+        *answer = Some((Instant::now(), checked));
     }
-    ops.check(ops.broker.ready().await, "the broker does not answer")?;
+    if let Some((_, Err(missing))) = &*answer {
+        return Err(Error::NotReady(missing.clone()));
+    }
     Ok(Json(json!({ "ready": true })))
 }
 
 impl Ops {
-    /// Logs an error, and answers with the reason in its place.
-    fn check(&self, answer: anyhow::Result<()>, reason: &'static str) -> Result<(), Error> {
-        let Err(error) = answer else {
+    /// The outermost message of an error names what is missing. The causes are only logged.
+    async fn check(&self) -> Result<(), String> {
+        let Err(error) = self.ask().await else {
             return Ok(());
         };
         if let Some(withheld) = self.log_limit.allows() {
             warn!(withheld, "not ready: {error:#}");
         }
-        Err(Error::NotReady(reason))
+        Err(error.to_string())
+    }
+
+    async fn ask(&self) -> anyhow::Result<()> {
+        if let Some(store) = &self.store {
+            store.ready().await?;
+        }
+        self.broker.ready().await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use axum::body::Body;
     use axum::body::to_bytes;
     use axum::http::Request;
     use axum::http::StatusCode;
+    use futures_util::future::join_all;
     use rdkafka::mocking::MockCluster;
     use tower::ServiceExt;
 
     use super::*;
     use crate::config;
+    use crate::store::Failures;
 
     async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -103,7 +129,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let routes = |store| routes(shutdown.clone(), store, Broker::connect(&config).unwrap());
         let failing = routes(Some(StatsStore::Failing(Arc::default(), Arc::default())));
-        assert_eq!(reason(failing).await, "the store does not answer");
+        assert_eq!(reason(failing).await, "told to fail");
         let ready = routes(Some(StatsStore::Memory(Arc::default())));
         let got = answer(ready.clone(), "/ready").await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
@@ -112,5 +138,19 @@ mod tests {
         assert_eq!(reason(routes(None)).await, "the broker does not answer");
         shutdown.cancel();
         assert_eq!(reason(ready).await, "shutting down");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn crowd_shares_one_answer_for_a_moment() {
+        let failures = Arc::new(Failures::default());
+        let store = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
+        let broker =
+            Broker::connect(&config::Broker::for_test(&["127.0.0.1:9".to_owned()])).unwrap();
+        let routes = routes(CancellationToken::new(), Some(store), broker);
+        for questions in 1..=3 {
+            join_all((0..200).map(|_| reason(routes.clone()))).await;
+            assert_eq!(failures.questions.load(Ordering::SeqCst), questions);
+            tokio::time::advance(ANSWER_AGE).await;
+        }
     }
 }

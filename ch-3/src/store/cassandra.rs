@@ -1,10 +1,13 @@
 //! Totals in Cassandra. This process is the only writer of its source: it loads the totals once and writes each
 //! change as an absolute value, so that a write whose outcome is unknown is simply written again.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use futures_util::TryStreamExt;
 use scylla::client::session::Session;
 use scylla::serialize::row::SerializeRow;
@@ -43,6 +46,7 @@ type Loaded = (String, String, i64, i64, Option<String>, Option<i64>);
 
 pub struct CassandraStats {
     session: Session,
+    keyspace: String,
     /// Which totals these are, in the column `source`.
     source: String,
     select_all: PreparedStatement,
@@ -52,6 +56,8 @@ pub struct CassandraStats {
     insert_user: PreparedStatement,
     select_user: PreparedStatement,
     select_ready: PreparedStatement,
+    /// Whether the last try to load or write totals has succeeded.
+    works: AtomicBool,
     /// The totals as they are in Cassandra, if they are loaded.
     pub totals: Mutex<Option<Totals>>,
 }
@@ -105,7 +111,12 @@ impl CassandraStats {
             .await?,
             select_user: prepare(format!("SELECT password_hash FROM {users} WHERE username = ?"))
                 .await?,
-            select_ready: prepare("SELECT cluster_name FROM system.local".to_owned()).await?,
+            select_ready: prepare(format!(
+                "SELECT value FROM {totals} WHERE source = ? AND partition = ? LIMIT 1"
+            ))
+            .await?,
+            works: AtomicBool::new(true),
+            keyspace: keyspace.clone(),
             totals: Mutex::default(),
             session,
         })
@@ -114,7 +125,9 @@ impl CassandraStats {
     /// Loads all totals, in pages, and returns the place that they belong to.
     pub async fn load(&self) -> Result<Resume> {
         let mut totals = self.totals.lock().await;
-        let (loaded, cursor) = self.read().await.context("cannot load the totals")?;
+        let read = self.read().await.context("cannot load the totals");
+        self.works.store(read.is_ok(), Ordering::SeqCst);
+        let (loaded, cursor) = read?;
         info!(messages = loaded.messages, "totals loaded");
         *totals = Some(loaded);
         let Some(cursor) = cursor else {
@@ -162,6 +175,7 @@ impl CassandraStats {
             values.push(row);
         }
         let written = self.session.batch(&batch, &values).await;
+        self.works.store(written.is_ok(), Ordering::SeqCst);
         written.context("cannot write the totals")?;
         totals.add(&delta);
         Ok(())
@@ -204,9 +218,22 @@ impl CassandraStats {
         Ok(result.maybe_first_row::<(String,)>()?.map(|(hash,)| hash))
     }
 
+    /// Reads from the tables that are used, with the same consistency.
+    ///
+    /// # Errors
+    /// The outermost message names what is missing, and may be sent to everybody.
     pub async fn ready(&self) -> Result<()> {
-        let answer = self.session.execute_unpaged(&self.select_ready, ());
-        timeout(READY_TIMEOUT, answer).await.context("Cassandra does not answer")??;
+        let missing = |table| move |error| session::missing(error, &self.keyspace, table);
+        let totals = (&self.source, PARTITION);
+        let totals = self.session.execute_unpaged(&self.select_ready, totals);
+        let users = self.session.execute_unpaged(&self.select_user, ("ready",));
+        let asked = async {
+            totals.await.map_err(missing("totals"))?;
+            users.await.map_err(missing("users"))?;
+            anyhow::Ok(())
+        };
+        timeout(READY_TIMEOUT, asked).await.context("Cassandra does not answer")??;
+        ensure!(self.works.load(Ordering::SeqCst), "the totals cannot be loaded or written");
         Ok(())
     }
 }

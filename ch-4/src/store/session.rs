@@ -8,6 +8,9 @@ use anyhow::Result;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::DbError;
+use scylla::errors::ExecutionError;
+use scylla::errors::RequestAttemptError;
 use scylla::statement::Consistency;
 
 use crate::config;
@@ -45,6 +48,21 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         session.query_unpaged(table, ()).await.context("cannot create the tables")?;
     }
     Ok(session)
+}
+
+/// Adds to an error what is missing if the table cannot be read. The error itself is not for strangers.
+pub fn missing(error: ExecutionError, keyspace: &str, table: &str) -> anyhow::Error {
+    let ExecutionError::LastAttemptError(RequestAttemptError::DbError(answer, _)) = &error else {
+        return anyhow::Error::new(error).context("Cassandra does not answer");
+    };
+    let missing = match answer {
+        DbError::Unavailable { .. } | DbError::ReadTimeout { .. } | DbError::ReadFailure { .. } => {
+            format!("Cassandra has no quorum for keyspace {keyspace}")
+        }
+        DbError::Invalid => format!("Cassandra has no table {keyspace}.{table}"),
+        _ => format!("Cassandra does not show table {keyspace}.{table}"),
+    };
+    anyhow::Error::new(error).context(missing)
 }
 
 /// The timestamp for a write that replaces one with the timestamp `last`, in microseconds since 1970. Of two values

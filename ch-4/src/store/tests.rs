@@ -186,6 +186,35 @@ async fn users_are_kept() {
     drop_keyspace(&config).await;
 }
 
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn store_that_cannot_work_says_what_is_missing() {
+    let config = fresh();
+    let keyspace = &config.cassandra_keyspace;
+    let store = loaded(&config).await;
+    let session = session::open(&config).await.unwrap();
+    let copies = |count: u8| {
+        format!(
+            "ALTER KEYSPACE {keyspace} WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', 'replication_factor': {count}}}"
+        )
+    };
+    for (statement, missing) in [
+        (copies(3), format!("Cassandra has no quorum for keyspace {keyspace}")),
+        (copies(1), String::new()),
+        ("DROP TABLE users".to_owned(), format!("Cassandra has no table {keyspace}.users")),
+        ("DROP TABLE totals".to_owned(), format!("Cassandra has no table {keyspace}.totals")),
+        (
+            format!("DROP KEYSPACE {keyspace}"),
+            format!("Cassandra has no table {keyspace}.totals"),
+        ),
+    ] {
+        session.query_unpaged(statement.as_str(), ()).await.unwrap();
+        let said = store.ready().await.err().map(|error| error.to_string());
+        assert_eq!(said.unwrap_or_default(), missing, "{statement}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn cassandra_that_does_not_come_is_a_clear_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

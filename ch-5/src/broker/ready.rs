@@ -100,7 +100,7 @@ impl Broker {
                 answered
             }
         };
-        answered.map_err(anyhow::Error::msg)
+        answered.map_err(|error| anyhow!(error).context("the broker does not answer"))
     }
 }
 

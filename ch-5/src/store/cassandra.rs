@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use scylla::client::session::Session;
@@ -54,6 +58,7 @@ type Partition = Mutex<Option<Totals>>;
 
 pub struct CassandraStats {
     session: Session,
+    keyspace: String,
     /// Which totals these are, in the column `source`.
     source: String,
     select_all: PreparedStatement,
@@ -63,6 +68,8 @@ pub struct CassandraStats {
     insert_user: PreparedStatement,
     select_user: PreparedStatement,
     select_ready: PreparedStatement,
+    /// Whether the last try to load or write totals has succeeded.
+    works: AtomicBool,
     /// A lock for each partition, so that a slow write holds up no other partition.
     partitions: std::sync::Mutex<HashMap<i32, Arc<Partition>>>,
 }
@@ -116,7 +123,12 @@ impl CassandraStats {
             .await?,
             select_user: prepare(format!("SELECT password_hash FROM {users} WHERE username = ?"))
                 .await?,
-            select_ready: prepare("SELECT cluster_name FROM system.local".to_owned()).await?,
+            select_ready: prepare(format!(
+                "SELECT value FROM {totals} WHERE source = ? AND partition IN ? PER PARTITION LIMIT 1"
+            ))
+            .await?,
+            works: AtomicBool::new(true),
+            keyspace: keyspace.clone(),
             partitions: std::sync::Mutex::default(),
             session,
         })
@@ -124,19 +136,21 @@ impl CassandraStats {
 
     /// The lock of a partition. It is made when it is needed for the first time.
     pub fn partition(&self, partition: i32) -> Arc<Partition> {
-        let partitions = self.partitions.lock();
-        let mut partitions = partitions.unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(partitions.entry(partition).or_default())
+        Arc::clone(self.partitions().entry(partition).or_default())
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, HashMap<i32, Arc<Partition>>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Loads all totals of a partition, in pages, and returns the next offset, which they belong to.
     pub async fn load(&self, partition: i32) -> Result<Option<i64>> {
         let totals = self.partition(partition);
         let mut totals = totals.lock().await;
-        let (loaded, next_offset) = self
-            .read(partition)
-            .await
-            .with_context(|| format!("cannot load the totals of partition {partition}"))?;
+        let read = self.read(partition).await;
+        self.works.store(read.is_ok(), Ordering::SeqCst);
+        let (loaded, next_offset) =
+            read.with_context(|| format!("cannot load the totals of partition {partition}"))?;
         info!(partition, messages = loaded.messages, "totals loaded");
         *totals = Some(loaded);
         Ok(next_offset)
@@ -189,6 +203,7 @@ impl CassandraStats {
             values.push(row);
         }
         let written = self.session.batch(&batch, &values).await;
+        self.works.store(written.is_ok(), Ordering::SeqCst);
         written.with_context(|| format!("cannot write the totals of partition {partition}"))?;
         totals.add(&delta);
         Ok(())
@@ -243,9 +258,23 @@ impl CassandraStats {
         Ok(result.maybe_first_row::<(String,)>()?.map(|(hash,)| hash))
     }
 
+    /// Reads from the tables that are used, with the same consistency.
+    ///
+    /// # Errors
+    /// The outermost message names what is missing, and may be sent to everybody.
     pub async fn ready(&self) -> Result<()> {
-        let answer = self.session.execute_unpaged(&self.select_ready, ());
-        timeout(READY_TIMEOUT, answer).await.context("Cassandra does not answer")??;
+        let missing = |table| move |error| session::missing(error, &self.keyspace, table);
+        let partitions: Vec<i32> = self.partitions().keys().copied().chain([INDEX]).collect();
+        let totals = (&self.source, partitions);
+        let totals = self.session.execute_unpaged(&self.select_ready, totals);
+        let users = self.session.execute_unpaged(&self.select_user, ("ready",));
+        let asked = async {
+            totals.await.map_err(missing("totals"))?;
+            users.await.map_err(missing("users"))?;
+            anyhow::Ok(())
+        };
+        timeout(READY_TIMEOUT, asked).await.context("Cassandra does not answer")??;
+        ensure!(self.works.load(Ordering::SeqCst), "the totals cannot be loaded or written");
         Ok(())
     }
 }
