@@ -35,6 +35,9 @@ const TOKEN_LIFETIME: u64 = 3600;
 /// `JWT_SECRET` in `.env.example`. Everybody who reads the repository can sign with it.
 pub const EXAMPLE_SECRET: &str = "made-up-secret-of-the-example-file-change-it";
 
+/// `ADMIN_PASSWORD_HASH` in `.env.example`. Its password stands beside it.
+pub const EXAMPLE_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$kTIRYudibI5GVvEe4V5yiQ$y+iS0U7J+ivkTtD8xW17LocSs5VB20T+BFcOFmBS3Qw";
+
 /// Clones share the store, the keys and the thread that checks passwords.
 #[derive(Clone)]
 pub struct Auth {
@@ -60,15 +63,25 @@ pub struct Claims {
 }
 
 impl Auth {
-    /// Writes the first user into `store`.
+    /// Writes the first user into `store`. The configuration says who may log in, so a user who was written by an earlier
+    /// one may no longer.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The store cannot be read or written.
     pub async fn open(config: &config::Auth, store: StatsStore) -> Result<Self> {
+        let username = config.admin_username.as_str();
         let hash = config.admin_password_hash.as_str();
-        store.put_user(&config.admin_username, hash).await.context("cannot keep the first user")?;
-        if config.jwt_secret == EXAMPLE_SECRET {
-            warn!("JWT_SECRET is the one of .env.example, which everybody knows: set your own");
+        let closed = store.put_only_user(username, hash).await.context("cannot keep the user")?;
+        for user in closed {
+            warn!(user, "account closed, because ADMIN_USERNAME is another user");
+        }
+        for (variable, value, example) in [
+            ("JWT_SECRET", &config.jwt_secret, EXAMPLE_SECRET),
+            ("ADMIN_PASSWORD_HASH", &config.admin_password_hash, EXAMPLE_HASH),
+        ] {
+            if value == example {
+                warn!("{variable} is the one of .env.example, which everybody knows: set your own");
+            }
         }
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;

@@ -92,15 +92,15 @@ impl StatsStore {
         }
     }
 
-    /// Writes a user, and replaces an earlier user of the same name.
-    pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
+    /// Writes a user, replaces an earlier user of the same name, and closes the accounts of all others. Returns the names
+    /// of these.
+    pub async fn put_only_user(&self, username: &str, password_hash: &str) -> Result<Vec<String>> {
         match self {
-            Self::Memory(store) => store.put_user(username, password_hash),
-            Self::Cassandra(store) => store.put_user(username, password_hash).await?,
+            Self::Memory(store) => Ok(store.put_only_user(username, password_hash)),
+            Self::Cassandra(store) => store.put_only_user(username, password_hash).await,
             #[cfg(test)]
-            Self::Failing(store, _) => store.put_user(username, password_hash),
+            Self::Failing(store, _) => Ok(store.put_only_user(username, password_hash)),
         }
-        Ok(())
     }
 
     /// The Argon2id hash of the user's password, in PHC form; `None` if the user does not exist.

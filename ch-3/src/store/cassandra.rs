@@ -55,6 +55,7 @@ pub struct CassandraStats {
     select_shown: PreparedStatement,
     insert_user: PreparedStatement,
     select_user: PreparedStatement,
+    select_users: PreparedStatement,
     select_ready: PreparedStatement,
     /// Whether the last try to load or write totals has succeeded.
     works: AtomicBool,
@@ -111,6 +112,10 @@ impl CassandraStats {
             .await?,
             select_user: prepare(format!("SELECT password_hash FROM {users} WHERE username = ?"))
                 .await?,
+            select_users: prepare(format!(
+                "SELECT username, password_hash, WRITETIME(password_hash) FROM {users}"
+            ))
+            .await?,
             select_ready: prepare(format!(
                 "SELECT value FROM {totals} WHERE source = ? AND partition = ? LIMIT 1"
             ))
@@ -202,11 +207,26 @@ impl CassandraStats {
         Ok(snapshot)
     }
 
-    pub async fn put_user(&self, username: &str, password_hash: &str) -> Result<()> {
-        let values = (username, password_hash);
-        let result = self.session.execute_unpaged(&self.insert_user, values).await;
-        result.context("cannot write the user")?;
-        Ok(())
+    /// An account that is closed keeps its row, with an empty hash: nobody could see the timestamp of a deleted row, which
+    /// a later row of this name must exceed.
+    pub async fn put_only_user(&self, username: &str, hash: &str) -> Result<Vec<String>> {
+        let pages = self.session.execute_iter(self.select_users.clone(), ());
+        let mut rows = pages.await?.rows_stream::<(String, Option<String>, Option<i64>)>()?;
+        let mut last = 0;
+        let mut others = Vec::new();
+        while let Some((name, hash, written)) = rows.try_next().await? {
+            last = last.max(written.unwrap_or_default());
+            if name != username && hash.is_some_and(|hash| !hash.is_empty()) {
+                others.push(name);
+            }
+        }
+        let mut insert = self.insert_user.clone();
+        insert.set_timestamp(Some(session::timestamp_after(last)));
+        self.session.execute_unpaged(&insert, (username, hash)).await?;
+        for other in &others {
+            self.session.execute_unpaged(&insert, (other, "")).await?;
+        }
+        Ok(others)
     }
 
     pub async fn password_hash(&self, username: &str) -> Result<Option<String>> {
@@ -215,7 +235,8 @@ impl CassandraStats {
         }
         let result = self.session.execute_unpaged(&self.select_user, (username,)).await;
         let result = result.context("cannot read the user")?.into_rows_result()?;
-        Ok(result.maybe_first_row::<(String,)>()?.map(|(hash,)| hash))
+        let hash = result.maybe_first_row::<(Option<String>,)>()?.and_then(|(hash,)| hash);
+        Ok(hash.filter(|hash| !hash.is_empty()))
     }
 
     /// Reads from the tables that are used, with the same consistency.

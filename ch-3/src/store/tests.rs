@@ -175,14 +175,41 @@ async fn names_of_any_length_and_kind_are_written() {
 async fn users_are_kept() {
     let config = fresh();
     let store = open(&config).await;
-    store.put_user("Alice", "old").await.unwrap();
-    store.put_user("Alice", "new").await.unwrap();
+    store.put_only_user("Alice", "old").await.unwrap();
+    store.put_only_user("Alice", "new").await.unwrap();
     let store = open(&config).await;
     let hash = store.password_hash("Alice").await.unwrap();
     assert_eq!(hash.as_deref(), Some("new"));
     assert_eq!(store.password_hash("Bob").await.unwrap(), None);
     assert_eq!(store.password_hash("").await.unwrap(), None);
     store.ready().await.unwrap();
+    drop_keyspace(&config).await;
+}
+
+/// Also where the clock of the process that wrote the user before was ahead.
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn user_of_the_configuration_replaces_all_others() {
+    let config = fresh();
+    let cassandra = open(&config).await;
+    let insert = format!(
+        "INSERT INTO users (username, password_hash) VALUES ('Alice', 'old') USING TIMESTAMP {}",
+        in_an_hour()
+    );
+    session::open(&config).await.unwrap().query_unpaged(insert, ()).await.unwrap();
+    let memory = StatsStore::Memory(Arc::default());
+    memory.put_only_user("Alice", "old").await.unwrap();
+    for store in [cassandra, memory] {
+        let hash = async |username| store.password_hash(username).await.unwrap();
+        for (user, hashes) in [("Alice", "new"), ("Bob", "other"), ("Alice", "newer")] {
+            let other = if user == "Alice" { "Bob" } else { "Alice" };
+            let is_there = hash(other).await.map(|_| other.to_owned());
+            let closed = store.put_only_user(user, hashes).await.unwrap();
+            assert_eq!(closed, Vec::from_iter(is_there));
+            assert_eq!(hash(user).await.as_deref(), Some(hashes));
+            assert_eq!(hash(other).await, None);
+        }
+    }
     drop_keyspace(&config).await;
 }
 

@@ -5,6 +5,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::Cli;
 use crate::Role;
+use crate::auth::EXAMPLE_HASH;
 use crate::auth::EXAMPLE_SECRET;
 
 const SERVER: &str = "serve";
@@ -121,4 +122,5 @@ fn of_example_file(role: &str) -> Role {
 fn example_file_is_a_configuration() {
     let Role::Serve(serve) = of_example_file(SERVER) else { panic!("another role") };
     assert_eq!(serve.auth.jwt_secret, EXAMPLE_SECRET);
+    assert_eq!(serve.auth.admin_password_hash, EXAMPLE_HASH);
 }

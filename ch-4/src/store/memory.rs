@@ -27,8 +27,10 @@ impl MemoryStats {
         lock(&self.totals).snapshot()
     }
 
-    pub fn put_user(&self, username: &str, password_hash: &str) {
-        lock(&self.password_hashes).insert(username.to_owned(), password_hash.to_owned());
+    pub fn put_only_user(&self, username: &str, password_hash: &str) -> Vec<String> {
+        let only = HashMap::from([(username.to_owned(), password_hash.to_owned())]);
+        let before = std::mem::replace(&mut *lock(&self.password_hashes), only);
+        before.into_keys().filter(|name| name != username).collect()
     }
 
     pub fn password_hash(&self, username: &str) -> Option<String> {

@@ -5,6 +5,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::Cli;
 use crate::Role;
+use crate::auth::EXAMPLE_HASH;
 use crate::auth::EXAMPLE_SECRET;
 
 const SERVER: &str = "consumer";
@@ -130,6 +131,7 @@ fn of_example_file(role: &str) -> Role {
 fn example_file_is_a_configuration() {
     let Role::Consumer(consumer) = of_example_file(SERVER) else { panic!("another role") };
     assert_eq!(consumer.auth.jwt_secret, EXAMPLE_SECRET);
+    assert_eq!(consumer.auth.admin_password_hash, EXAMPLE_HASH);
     let Role::Producer(producer) = of_example_file("producer") else { panic!("another role") };
     assert_eq!(producer.broker.redpanda_broker, ["redpanda:9092"]);
 }
