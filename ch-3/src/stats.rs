@@ -11,6 +11,13 @@ use crate::event::Event;
 /// The domain of an event that names none.
 const UNKNOWN_DOMAIN: &str = "unknown";
 
+/// The most names of domains in `Totals`. Wikimedia has about a thousand. Without a limit, a stream of made-up names
+/// could fill the memory, and make `/stats` as large as it likes.
+const DOMAINS: usize = 3000;
+
+/// The domain under which all others are counted when there are `DOMAINS`.
+const OTHER_DOMAIN: &str = "other";
+
 /// What `/stats` shows. `messages = bots + non_bots = sum(by_domain)`, always.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Snapshot {
@@ -31,12 +38,21 @@ pub struct Delta<'a> {
 }
 
 impl<'a> Delta<'a> {
-    pub fn of(events: &'a [Event]) -> Self {
+    /// What `events` add to `totals`. For the same events and totals it is the same, so a write can be tried again.
+    pub fn of(events: &'a [Event], totals: &Totals) -> Self {
         let mut delta = Self::default();
+        let mut domains = totals.by_domain.len();
         for event in events {
             delta.messages += 1;
             delta.bots += u64::from(event.bot);
-            let domain = event.domain.as_deref().unwrap_or(UNKNOWN_DOMAIN);
+            let mut domain = event.domain.as_deref().unwrap_or(UNKNOWN_DOMAIN);
+            if !delta.by_domain.contains_key(domain) && !totals.by_domain.contains_key(domain) {
+                if domains < DOMAINS {
+                    domains += 1;
+                } else {
+                    domain = OTHER_DOMAIN;
+                }
+            }
             *delta.by_domain.entry(domain).or_default() += 1;
             if let Some(user) = &event.user {
                 *delta.by_user.entry(user).or_default() += 1;
@@ -111,7 +127,7 @@ mod tests {
         for size in 1..=events.len() {
             let mut totals = Totals::default();
             for slice in events.chunks(size) {
-                totals.add(&Delta::of(slice));
+                totals.add(&Delta::of(slice, &totals));
             }
             let expected = Snapshot {
                 messages: 5,
@@ -126,5 +142,19 @@ mod tests {
             assert_eq!(totals.by_user["Alice"], 2);
             assert_eq!(totals.by_user["Bob"], 2);
         }
+    }
+
+    #[test]
+    fn names_of_domains_are_bounded_and_their_counts_still_add_up() {
+        let names = (0..3 * DOMAINS).map(|number| format!("{}.invalid", number % (2 * DOMAINS)));
+        let events: Vec<Event> = names.map(|name| event(Some(&name), None, false)).collect();
+        let mut totals = Totals::default();
+        for slice in events.chunks(777) {
+            totals.add(&Delta::of(slice, &totals));
+        }
+        assert_eq!(totals.by_domain.len(), DOMAINS + 1);
+        assert_eq!(totals.by_domain.values().sum::<u64>(), totals.messages);
+        assert_eq!(totals.by_domain[OTHER_DOMAIN], DOMAINS as u64);
+        assert_eq!(totals.by_domain["0.invalid"], 2);
     }
 }

@@ -19,8 +19,9 @@ pub struct MemoryStats {
 
 impl MemoryStats {
     pub fn record(&self, events: &[Event]) {
-        let delta = Delta::of(events);
-        lock(&self.totals).add(&delta);
+        let mut totals = lock(&self.totals);
+        let delta = Delta::of(events, &totals);
+        totals.add(&delta);
     }
 
     pub fn snapshot(&self) -> Snapshot {

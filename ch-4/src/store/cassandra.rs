@@ -166,7 +166,7 @@ impl CassandraStats {
     pub async fn record(&self, events: &[Event], resume: &Resume) -> Result<()> {
         let mut totals = self.totals.lock().await;
         let totals = totals.as_mut().context("the totals are not loaded")?;
-        let delta = Delta::of(events);
+        let delta = Delta::of(events, totals);
         let position = (resume.to_string(), &self.source, PARTITION);
         let rows = rows(&self.source, PARTITION, totals, &delta);
         let mut batch = Batch::new(BatchType::Unlogged);

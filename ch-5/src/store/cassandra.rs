@@ -194,7 +194,7 @@ impl CassandraStats {
         let totals = self.partition(partition);
         let mut totals = totals.lock().await;
         let totals = totals.as_mut().context("the totals are not loaded")?;
-        let delta = Delta::of(events);
+        let delta = Delta::of(events, totals);
         let position = (next_offset, &self.source, partition);
         let rows = rows(&self.source, partition, totals, &delta);
         let mut batch = Batch::new(BatchType::Unlogged);

@@ -19,9 +19,10 @@ pub struct MemoryStats {
 
 impl MemoryStats {
     pub fn record(&self, partition: i32, events: &[Event]) {
-        let delta = Delta::of(events);
         let mut totals = lock(&self.totals);
-        totals.entry(partition).or_default().add(&delta);
+        let totals = totals.entry(partition).or_default();
+        let delta = Delta::of(events, totals);
+        totals.add(&delta);
     }
 
     /// Begins a partition with nothing, because its events come again from the first one.

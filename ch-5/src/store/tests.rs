@@ -241,6 +241,26 @@ async fn names_of_any_length_and_kind_are_written() {
     drop_keyspace(&config).await;
 }
 
+/// A restart after each slice.
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn names_of_domains_are_bounded_after_a_restart_too() {
+    let config = fresh();
+    let memory = StatsStore::Memory(Arc::default());
+    for start in (0..5_000).step_by(1_250) {
+        let names = (start..start + 2_500).map(|number| Some(format!("{number}.invalid")));
+        let slice: Vec<Event> =
+            names.map(|domain| Event { domain, ..Event::default() }).collect();
+        for store in [&memory, &loaded(&config).await] {
+            store.record(0, &slice, start).await.unwrap();
+        }
+    }
+    let shown = snapshot(&open(&config).await).await;
+    assert_eq!(shown, snapshot(&memory).await);
+    assert!(shown.by_domain.len() < 5_000, "{} names", shown.by_domain.len());
+    drop_keyspace(&config).await;
+}
+
 #[tokio::test]
 #[ignore = "needs Cassandra: cargo lab services up"]
 async fn users_are_kept() {
