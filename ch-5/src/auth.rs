@@ -3,6 +3,7 @@
 
 mod password;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use axum::extract::FromRef;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use icu_normalizer::ComposingNormalizerBorrowed;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::EncodingKey;
@@ -69,9 +71,9 @@ impl Auth {
     /// # Errors
     /// The store cannot be read or written.
     pub async fn open(config: &config::Auth, store: StatsStore) -> Result<Self> {
-        let username = config.admin_username.as_str();
+        let username = composed(&config.admin_username);
         let hash = config.admin_password_hash.as_str();
-        let closed = store.put_only_user(username, hash).await.context("cannot keep the user")?;
+        let closed = store.put_only_user(&username, hash).await.context("cannot keep the user")?;
         for user in closed {
             warn!(user, "account closed, because ADMIN_USERNAME is another user");
         }
@@ -97,7 +99,8 @@ impl Auth {
     /// Returns a token if the password is right. Neither the answer nor the time that it takes shows whether the user is
     /// unknown or the password is wrong.
     pub async fn login(&self, username: &str, password: &str) -> Result<String, Error> {
-        let known = self.store.password_hash(username).await?;
+        let username = composed(username);
+        let known = self.store.password_hash(&username).await?;
         let exists = known.is_some();
         let hash = known.unwrap_or_else(|| self.keys.dummy_hash.clone());
         let matches = self.passwords.matches(password, hash).await?;
@@ -105,7 +108,8 @@ impl Auth {
             return Err(Error::Unauthorized("wrong username or password"));
         }
         let now = get_current_timestamp();
-        Ok(self.token(&Claims { sub: username.to_owned(), iat: now, exp: now + TOKEN_LIFETIME })?)
+        let (sub, iat, exp) = (username.into_owned(), now, now + TOKEN_LIFETIME);
+        Ok(self.token(&Claims { sub, iat, exp })?)
     }
 
     fn token(&self, claims: &Claims) -> Result<String> {
@@ -116,6 +120,11 @@ impl Auth {
     fn claims(&self, token: &str) -> Option<Claims> {
         decode(token, &self.keys.decoding, &self.keys.validation).ok().map(|token| token.claims)
     }
+}
+
+/// A name in the form NFC. Some keyboards give `é` as one character, and others as `e` and an accent.
+fn composed(username: &str) -> Cow<'_, str> {
+    ComposingNormalizerBorrowed::new_nfc().normalize(username)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Claims

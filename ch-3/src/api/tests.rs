@@ -27,11 +27,15 @@ const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
 /// Alice's password is `right`; the store holds one event.
 async fn server() -> Router {
+    server_of("Alice").await
+}
+
+async fn server_of(username: &str) -> Router {
     let cheap =
         Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
     let config = config::Auth {
         jwt_secret: SECRET.to_owned(),
-        admin_username: "Alice".to_owned(),
+        admin_username: username.to_owned(),
         admin_password_hash: cheap.hash_password(b"right").unwrap().to_string(),
     };
     let store = StatsStore::Memory(Arc::default());
@@ -82,6 +86,17 @@ async fn right_password_gives_a_token_that_opens_the_statistics() {
         "messages": 1, "distinct_users": 1, "bots": 0, "non_bots": 1, "by_domain": {"en.wikipedia.org": 1},
     });
     assert_eq!((status, body), (StatusCode::OK, expected));
+}
+
+/// Two forms of the same name, which differ in their bytes.
+#[tokio::test]
+async fn name_typed_in_another_form_is_the_same_user() {
+    for (configured, typed) in [("Ren\u{e9}", "Rene\u{301}"), ("Rene\u{301}", "Ren\u{e9}")] {
+        let server = server_of(configured).await;
+        let body = json!({ "username": typed, "password": "right" }).to_string();
+        let (status, ..) = send(&server, login(body)).await;
+        assert_eq!(status, StatusCode::OK, "{configured:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::panic::catch_unwind;
 use std::thread;
 use std::time::Duration;
 
@@ -39,13 +40,19 @@ impl Passwords {
     /// # Errors
     /// The thread cannot be started.
     pub fn start() -> Result<Self> {
+        Self::start_with(|password, hash| {
+            Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
+        })
+    }
+
+    fn start_with(matches: fn(&str, &str) -> bool) -> Result<Self> {
         let (sender, mut checks) = mpsc::channel::<Check>(WAITING_LOGINS);
         let work = move || {
             while let Some(check) = checks.blocking_recv() {
-                let password = check.password.as_bytes();
-                let verdict = Argon2::default().verify_password(password, &*check.hash);
+                // A panic must not end the thread: without it nobody could log in any more.
+                let verdict = catch_unwind(|| matches(&check.password, &check.hash));
                 // If the client is gone, nobody waits for the answer.
-                let _ = check.matches.send(verdict.is_ok());
+                let _ = verdict.map(|matches| check.matches.send(matches));
             }
         };
         let thread = thread::Builder::new().name("hasher".to_owned()).spawn(work);
@@ -59,7 +66,7 @@ impl Passwords {
         let (matches, answer) = oneshot::channel();
         let check = Check { password: password.to_owned(), hash, matches };
         self.0.try_send(check).map_err(|_| Error::TooManyRequests(RETRY_AFTER))?;
-        Ok(answer.await.context("the hashing thread ended")?)
+        Ok(answer.await.context("the password could not be checked")?)
     }
 }
 
@@ -80,4 +87,23 @@ pub fn hash_password() -> Result<()> {
     let hash = Argon2::default().hash_password(password.as_bytes());
     let hash = hash.map_err(|error| anyhow!("cannot hash: {error}"))?;
     writeln!(io::stdout(), "{hash}").context("cannot write to stdout")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn panic_while_a_password_is_checked_is_an_error_and_the_next_login_is_answered() {
+        let passwords = Passwords::start_with(|password, _| {
+            assert_ne!(password, "bad");
+            true
+        });
+        let passwords = passwords.unwrap();
+        for _ in 0..2 * WAITING_LOGINS {
+            let checked = passwords.matches("bad", String::new()).await;
+            assert!(matches!(checked, Err(Error::Internal(_))), "{checked:?}");
+            assert!(passwords.matches("good", String::new()).await.unwrap());
+        }
+    }
 }

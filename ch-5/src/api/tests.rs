@@ -27,11 +27,15 @@ const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
 /// Alice's password is `right`; the store holds one event.
 async fn server() -> Router {
+    server_of("Alice").await
+}
+
+async fn server_of(username: &str) -> Router {
     let cheap =
         Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
     let config = config::Auth {
         jwt_secret: SECRET.to_owned(),
-        admin_username: "Alice".to_owned(),
+        admin_username: username.to_owned(),
         admin_password_hash: cheap.hash_password(b"right").unwrap().to_string(),
     };
     let store = StatsStore::Memory(Arc::default());
@@ -99,6 +103,17 @@ fn top_is_a_number_from_1_to_1000_and_by_default_100() {
         let refused = top(bad).unwrap_err();
         assert_eq!(refused.to_string(), "top is a number from 1 to 1000", "{bad}");
         assert_eq!(refused.into_response().status(), StatusCode::BAD_REQUEST, "{bad}");
+    }
+}
+
+/// Two forms of the same name, which differ in their bytes.
+#[tokio::test]
+async fn name_typed_in_another_form_is_the_same_user() {
+    for (configured, typed) in [("Ren\u{e9}", "Rene\u{301}"), ("Rene\u{301}", "Ren\u{e9}")] {
+        let server = server_of(configured).await;
+        let body = json!({ "username": typed, "password": "right" }).to_string();
+        let (status, ..) = send(&server, login(body)).await;
+        assert_eq!(status, StatusCode::OK, "{configured:?}");
     }
 }
 
