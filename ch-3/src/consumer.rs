@@ -4,6 +4,7 @@
 use std::pin::pin;
 
 use anyhow::Result;
+use anyhow::anyhow;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ const PIECES: usize = 100;
 /// Reads until shutdown.
 ///
 /// # Errors
-/// The stream's client can't be made.
+/// The stream's client can't be made, or the place in the store is not one.
 pub async fn run(
     config: config::Serve,
     counters: Counters,
@@ -36,9 +37,11 @@ pub async fn run(
 ) -> Result<()> {
     let consumed = async {
         let loaded = retry::until_shutdown(&shutdown, || store.load());
-        let Some(resume) = loaded.await else {
+        let Some(cursor) = loaded.await else {
             return Ok(());
         };
+        let resume = cursor.map_or(Ok(Resume::default()), |cursor| cursor.parse());
+        let resume = resume.map_err(|error| anyhow!("bad cursor in the store: {error}"))?;
         let events = wikimedia::events(&config.stream, resume, counters.clone())?;
         consume(events, &store, &shutdown).await
     };

@@ -139,7 +139,7 @@ fn fail(left: &AtomicU32) -> Result<()> {
 #[cfg(test)]
 impl StatsStore {
     pub fn failing(loads: u32, writes: u32) -> Self {
-        let failures = Failures { loads: loads.into(), writes: writes.into(), ..Failures::default() };
+        let failures = Failures { loads: loads.into(), writes: writes.into(), questions: 0.into() };
         Self::Failing(Arc::default(), Arc::new(failures))
     }
 }

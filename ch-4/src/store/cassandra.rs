@@ -65,11 +65,21 @@ pub struct CassandraStats {
 
 impl CassandraStats {
     /// Connects and creates what is missing; tries for two minutes.
+    ///
+    /// # Errors
+    /// Cassandra did not answer, or the keyspace has tables with other columns.
     pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         let nodes = config.cassandra_nodes.join(",");
         let service = format!("Cassandra at {nodes} (CASSANDRA_NODES)");
-        let store = retry::at_start(&service, || Self::try_open(config, source)).await?;
         let keyspace = &config.cassandra_keyspace;
+        // An error that stays is not tried again.
+        let attempt = async || match Self::try_open(config, source).await {
+            Err(error) if session::is_foreign(&error) => Ok(Err(error)),
+            opened => opened.map(Ok),
+        };
+        let store = retry::at_start(&service, attempt).await?.with_context(|| {
+            format!("CASSANDRA_KEYSPACE {keyspace} has tables of another program, use another one")
+        })?;
         info!(keyspace, source, "Cassandra is open");
         Ok(store)
     }
@@ -128,18 +138,14 @@ impl CassandraStats {
     }
 
     /// Loads all totals, in pages, and returns the place that they belong to.
-    pub async fn load(&self) -> Result<Resume> {
+    pub async fn load(&self) -> Result<Option<String>> {
         let mut totals = self.totals.lock().await;
         let read = self.read().await.context("cannot load the totals");
         self.works.store(read.is_ok(), Ordering::SeqCst);
         let (loaded, cursor) = read?;
         info!(messages = loaded.messages, "totals loaded");
         *totals = Some(loaded);
-        let Some(cursor) = cursor else {
-            return Ok(Resume::default());
-        };
-        let resume = cursor.parse().map_err(anyhow::Error::msg);
-        resume.context("bad cursor")
+        Ok(cursor)
     }
 
     async fn read(&self) -> Result<(Totals, Option<String>)> {

@@ -1,5 +1,6 @@
 //! A session with Cassandra, in the keyspace that is configured. What is missing of the schema is created.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
@@ -10,15 +11,24 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::DbError;
 use scylla::errors::ExecutionError;
+use scylla::errors::PrepareError;
 use scylla::errors::RequestAttemptError;
 use scylla::statement::Consistency;
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::config;
 
 const SCHEMA: &str = include_str!("../../db/init.cql");
 
+const SELECT_REPLICATION: &str =
+    "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+
 /// The longest time of one request. After that, nobody knows whether it has been executed, so a write is repeated.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest time until a node has answered for the first time. The driver itself would wait for a mute port for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 pub async fn open(config: &config::Store) -> Result<Session> {
     let profile = ExecutionProfile::builder()
@@ -26,12 +36,13 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         // Every read sees every write before it, also if the nodes are in several data centres.
         .consistency(Consistency::Quorum)
         .build();
-    let session = SessionBuilder::new()
+    let builder = SessionBuilder::new()
         .known_nodes(&config.cassandra_nodes)
         .connection_timeout(REQUEST_TIMEOUT)
-        .default_execution_profile_handle(profile.into_handle())
-        .build()
+        .default_execution_profile_handle(profile.into_handle());
+    let session = timeout(CONNECT_TIMEOUT, builder.build())
         .await
+        .context("cannot connect: something accepts connections there and does not answer")?
         .context("cannot connect")?;
     let keyspace = &config.cassandra_keyspace;
     let copies = config.cassandra_replication;
@@ -40,6 +51,20 @@ pub async fn open(config: &config::Store) -> Result<Session> {
          {{'class': 'NetworkTopologyStrategy', 'replication_factor': {copies}}}"
     );
     session.query_unpaged(create_keyspace, ()).await.context("cannot create the keyspace")?;
+    let replication = session
+        .query_unpaged(SELECT_REPLICATION, (keyspace,))
+        .await
+        .context("cannot read the replication")?
+        .into_rows_result()?
+        .first_row::<(BTreeMap<String, String>,)>()?
+        .0;
+    if replication.iter().any(|(name, value)| name != "class" && *value != copies.to_string()) {
+        warn!(
+            keyspace,
+            ?replication,
+            "not CASSANDRA_REPLICATION={copies}: that is for a new keyspace"
+        );
+    }
     session.use_keyspace(keyspace, false).await.context("cannot use the keyspace")?;
     // Only the statements that create tables are run. Comments go first, because they may contain a semicolon.
     let lines: Vec<&str> = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect();
@@ -48,6 +73,19 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         session.query_unpaged(table, ()).await.context("cannot create the tables")?;
     }
     Ok(session)
+}
+
+/// Whether the tables are not those of this program, which trying again does not mend. A table that does not exist yet
+/// may still come.
+pub fn is_foreign(error: &anyhow::Error) -> bool {
+    let Some(PrepareError::AllAttemptsFailed { first_attempt }) = error.downcast_ref() else {
+        return false;
+    };
+    let RequestAttemptError::DbError(DbError::Invalid, said) = first_attempt else {
+        return false;
+    };
+    // What Cassandra says, and what ScyllaDB says.
+    !said.contains("does not exist") && !said.contains("unconfigured table")
 }
 
 /// Adds to an error what is missing if the table cannot be read. The error itself is not for strangers.

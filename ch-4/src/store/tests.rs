@@ -2,8 +2,10 @@
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -79,12 +81,12 @@ async fn cassandra_counts_as_memory_does_and_a_restart_keeps_it() {
     fill(&memory, 0..10_000).await;
     let first = open(&config).await;
     assert_eq!(snapshot(&first).await, Snapshot::default());
-    assert_eq!(first.load().await.unwrap(), Resume::default());
+    assert_eq!(first.load().await.unwrap(), None);
     fill(&first, 0..4_000).await;
     drop(first);
     let second = open(&config).await;
     assert_eq!(snapshot(&second).await.messages, 4_000);
-    assert_eq!(second.load().await.unwrap(), place(4_000));
+    assert_eq!(second.load().await.unwrap(), Some(place(4_000).to_string()));
     fill(&second, 4_000..10_000).await;
     assert_eq!(snapshot(&second).await, snapshot(&memory).await);
     drop_keyspace(&config).await;
@@ -104,7 +106,7 @@ async fn what_a_process_has_written_whose_clock_is_ahead_is_replaced() {
     let store = loaded(&config).await;
     fill(&store, 2_000..4_000).await;
     assert_eq!(snapshot(&store).await, snapshot(&memory).await);
-    assert_eq!(store.load().await.unwrap(), place(4_000));
+    assert_eq!(store.load().await.unwrap(), Some(place(4_000).to_string()));
     drop_keyspace(&config).await;
 }
 
@@ -178,8 +180,7 @@ async fn names_of_domains_are_bounded_after_a_restart_too() {
     let memory = StatsStore::Memory(Arc::default());
     for start in (0..5_000).step_by(1_250) {
         let names = (start..start + 2_500).map(|number| Some(format!("{number}.invalid")));
-        let slice: Vec<Event> =
-            names.map(|domain| Event { domain, ..Event::default() }).collect();
+        let slice: Vec<Event> = names.map(|domain| Event { domain, ..Event::default() }).collect();
         for store in [&memory, &loaded(&config).await] {
             store.record(&slice, &place(start)).await.unwrap();
         }
@@ -243,7 +244,7 @@ async fn store_that_cannot_work_says_what_is_missing() {
     let copies = |count: u8| {
         format!(
             "ALTER KEYSPACE {keyspace} WITH replication = \
-             {{'class': 'NetworkTopologyStrategy', 'replication_factor': {count}}}"
+             {{'class': 'SimpleStrategy', 'replication_factor': {count}}}"
         )
     };
     for (statement, missing) in [
@@ -251,15 +252,41 @@ async fn store_that_cannot_work_says_what_is_missing() {
         (copies(1), String::new()),
         ("DROP TABLE users".to_owned(), format!("Cassandra has no table {keyspace}.users")),
         ("DROP TABLE totals".to_owned(), format!("Cassandra has no table {keyspace}.totals")),
-        (
-            format!("DROP KEYSPACE {keyspace}"),
-            format!("Cassandra has no table {keyspace}.totals"),
-        ),
+        (format!("DROP KEYSPACE {keyspace}"), format!("Cassandra has no table {keyspace}.totals")),
     ] {
         session.query_unpaged(statement.as_str(), ()).await.unwrap();
         let said = store.ready().await.err().map(|error| error.to_string());
         assert_eq!(said.unwrap_or_default(), missing, "{statement}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: cargo lab services up"]
+async fn table_of_another_program_ends_the_start_at_once() {
+    for table in ["users (id int PRIMARY KEY, name text)", "totals (source text PRIMARY KEY)"] {
+        let config = fresh();
+        let session = session::open(&config).await.unwrap();
+        let (name, _) = table.split_once(' ').unwrap();
+        for statement in [format!("DROP TABLE {name}"), format!("CREATE TABLE {table}")] {
+            session.query_unpaged(statement, ()).await.unwrap();
+        }
+        let opened = timeout(Duration::from_secs(30), StatsStore::open(&config, SOURCE)).await;
+        let error = format!("{:#}", opened.unwrap().err().unwrap());
+        assert!(error.starts_with("CASSANDRA_KEYSPACE"), "{error}");
+        assert!(error.contains(&config.cassandra_keyspace) && error.contains(name), "{error}");
+        drop_keyspace(&config).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn port_that_accepts_and_never_answers_is_an_error_soon() {
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = fresh();
+    config.cassandra_nodes = vec![mute.local_addr().unwrap().to_string()];
+    let started = Instant::now();
+    let error = format!("{:#}", session::open(&config).await.err().unwrap());
+    assert!(error.contains("does not answer"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test(start_paused = true)]

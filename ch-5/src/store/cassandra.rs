@@ -77,11 +77,21 @@ pub struct CassandraStats {
 
 impl CassandraStats {
     /// Connects and creates what is missing; tries for two minutes.
+    ///
+    /// # Errors
+    /// Cassandra did not answer, or the keyspace has tables with other columns.
     pub async fn open(config: &config::Store, source: &str) -> Result<Self> {
         let nodes = config.cassandra_nodes.join(",");
         let service = format!("Cassandra at {nodes} (CASSANDRA_NODES)");
-        let store = retry::at_start(&service, || Self::try_open(config, source)).await?;
         let keyspace = &config.cassandra_keyspace;
+        // An error that stays is not tried again.
+        let attempt = async || match Self::try_open(config, source).await {
+            Err(error) if session::is_foreign(&error) => Ok(Err(error)),
+            opened => opened.map(Ok),
+        };
+        let store = retry::at_start(&service, attempt).await?.with_context(|| {
+            format!("CASSANDRA_KEYSPACE {keyspace} has tables of another program, use another one")
+        })?;
         info!(keyspace, source, "Cassandra is open");
         Ok(store)
     }
