@@ -4,6 +4,7 @@
 
 mod answer;
 mod brokers;
+mod clock;
 mod log;
 mod messages;
 mod node;

@@ -1,6 +1,7 @@
 //! Suite 3: exact statistics behind a login, in memory or in Cassandra, and a server that bears a crowd.
 
 mod cassandra;
+mod clocks;
 mod config;
 mod crowd;
 mod exact;
@@ -16,4 +17,5 @@ pub const CHECKS: &[&[Check]] = &[
     exact::CHECKS,
     crowd::CHECKS,
     cassandra::CHECKS,
+    clocks::CHECKS,
 ];

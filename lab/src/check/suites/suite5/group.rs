@@ -3,10 +3,12 @@
 use anyhow::Result;
 use anyhow::ensure;
 
+use crate::check::clock::Clock;
 use crate::check::messages;
 use crate::check::progress;
 use crate::check::runner::CASSANDRA;
 use crate::check::runner::Check;
+use crate::check::server::Server;
 use crate::check::session;
 use crate::check::subject::CONSUMER;
 use crate::check::subject::Subject;
@@ -26,6 +28,14 @@ pub const CHECKS: &[Check] = &[
         expected: "4,000 and then 8,000 messages after a restart by SIGTERM; another group counts all 8,000 by itself",
         hint: "commit the offset after the write, and once more at the end; totals are kept by group and topic",
         run: |subject| Box::pin(goes_on(subject)),
+        ..CASSANDRA
+    },
+    Check {
+        name: "a consumer whose clock is behind takes over, and gives back",
+        expected: "4,000, 8,000 and 12,000 messages in /stats of the one that is left, none counted twice",
+        hint: "Cassandra keeps the value with the newer timestamp: read WRITETIME with the totals, and write above it",
+        not_in_image: Some("the clock of one program is set back by a library"),
+        run: |subject| Box::pin(clocks(subject)),
         ..CASSANDRA
     },
 ];
@@ -73,5 +83,32 @@ async fn goes_on(subject: &Subject) -> Result<()> {
         subject.start_role(CONSUMER, |program| set(program).env("CONSUMER_GROUP", another)).await?;
     session::has_counted(&server.client, 2 * HALF).await?;
     drop(server);
+    keyspace.remove().await
+}
+
+/// Each joins while the one before it is still there.
+async fn clocks(subject: &Subject) -> Result<()> {
+    let clock = Clock::behind().await?;
+    let topics = progress::topics_to_write_to(subject).await?;
+    let keyspace = subject.keyspace()?;
+    let broker = subject.broker()?;
+    let set = |program: Program| keyspace.set(topics.set(program));
+    let mut before: Option<Server> = None;
+    for part in 0..3 {
+        let is_behind = part == 1;
+        let clock = |program| if is_behind { clock.set(set(program)) } else { set(program) };
+        let server = subject.start_role(CONSUMER, clock).await?;
+        if is_behind {
+            Clock::is_kept(&server.client).await?;
+        }
+        if let Some(mut before) = before.take() {
+            before.ends_on(Signal::TERM).await?;
+        }
+        let events = messages::some_events(part * HALF..(part + 1) * HALF);
+        broker.produce(&topics.events, &events).await?;
+        session::has_counted(&server.client, (part + 1) * HALF).await?;
+        before = Some(server);
+    }
+    drop(before);
     keyspace.remove().await
 }
