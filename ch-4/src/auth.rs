@@ -65,8 +65,8 @@ pub struct Claims {
 }
 
 impl Auth {
-    /// Writes the first user into `store`. The configuration says who may log in, so a user who was written by an earlier
-    /// one may no longer.
+    /// Writes the user into `store`. The configuration says who may log in, so a user whom an earlier one has named may
+    /// no longer.
     ///
     /// # Errors
     /// The store cannot be read or written.

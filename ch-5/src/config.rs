@@ -137,11 +137,11 @@ pub struct Auth {
     #[arg(long, env, hide_env_values = true, value_parser = values::secret)]
     pub jwt_secret: String,
 
-    /// Name of the first user. Example: admin
+    /// Name of the user who may log in. Example: admin
     #[arg(long, env, value_parser = values::not_empty)]
     pub admin_username: String,
 
-    /// Argon2id hash of the first user's password; in .env it must be in single quotes, because of the `$`. Example: '$argon2id$v=19$m=19456,t=2,p=1$…'
+    /// Argon2id hash of this user's password; in .env it must be in single quotes, because of the `$`. Example: '$argon2id$v=19$m=19456,t=2,p=1$…'
     #[arg(long, env, hide_env_values = true, value_parser = values::password_hash)]
     pub admin_password_hash: String,
 }
