@@ -29,6 +29,7 @@ use crate::auth::password::Passwords;
 pub use crate::auth::password::hash_password;
 use crate::config;
 use crate::error::Error;
+use crate::retry;
 use crate::store::StatsStore;
 
 /// How long a token is valid, in seconds.
@@ -69,11 +70,12 @@ impl Auth {
     /// no longer.
     ///
     /// # Errors
-    /// The store cannot be read or written.
+    /// For two minutes, the store could not be read or written.
     pub async fn open(config: &config::Auth, store: StatsStore) -> Result<Self> {
         let username = composed(&config.admin_username);
         let hash = config.admin_password_hash.as_str();
-        let closed = store.put_only_user(&username, hash).await.context("cannot keep the user")?;
+        let put = || store.put_only_user(&username, hash);
+        let closed = retry::at_start("the table of users", put).await?;
         for user in closed {
             warn!(user, "account closed, because ADMIN_USERNAME is another user");
         }

@@ -79,12 +79,15 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()> {
-    let Some(store) = shutdown.run_until_cancelled(StatsStore::open(&config.store, "stream")).await
-    else {
+    let opened = async {
+        let store = StatsStore::open(&config.store, "stream").await?;
+        let auth = Auth::open(&config.auth, store.clone()).await?;
+        anyhow::Ok((store, auth))
+    };
+    let Some(opened) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let store = store?;
-    let auth = Auth::open(&config.auth, store.clone()).await?;
+    let (store, auth) = opened?;
     let ops = ops::routes(shutdown.clone(), store.clone());
     let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;

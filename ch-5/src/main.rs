@@ -107,13 +107,13 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
     let opened = async {
         let broker = Broker::open(&config.broker, &topics).await?;
         let store = StatsStore::open(&config.store, &source).await?;
-        anyhow::Ok((broker, store))
+        let auth = Auth::open(&config.auth, store.clone()).await?;
+        anyhow::Ok((broker, store, auth))
     };
     let Some(opened) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let (broker, store) = opened?;
-    let auth = Auth::open(&config.auth, store.clone()).await?;
+    let (broker, store, auth) = opened?;
     let ops = ops::routes(shutdown.clone(), Some(store.clone()), broker);
     let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;

@@ -13,7 +13,10 @@ use scylla::errors::DbError;
 use scylla::errors::ExecutionError;
 use scylla::errors::PrepareError;
 use scylla::errors::RequestAttemptError;
+use scylla::policies::load_balancing::NodeIdentifier;
+use scylla::policies::load_balancing::SingleTargetLoadBalancingPolicy;
 use scylla::statement::Consistency;
+use scylla::statement::Statement;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -50,7 +53,21 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
          {{'class': 'NetworkTopologyStrategy', 'replication_factor': {copies}}}"
     );
-    session.query_unpaged(create_keyspace, ()).await.context("cannot create the keyspace")?;
+    // Processes that start at the same time ask the same node, which takes one statement after the other. If two nodes
+    // created a table at the same time, one of the two would stay, and the rows of the other would be lost.
+    let cluster = session.get_cluster_state();
+    let up = cluster.get_nodes_info().iter().filter(|node| node.is_connected());
+    let node = up.min_by_key(|node| node.host_id).cloned().map(NodeIdentifier::Node);
+    let policy = node.map(|node| SingleTargetLoadBalancingPolicy::new(node, None));
+    let create = async |text: &str| {
+        let mut statement = Statement::new(text);
+        statement.set_load_balancing_policy(policy.clone());
+        session.query_unpaged(statement, ()).await?;
+        // If another process has created it, the driver would not wait until all nodes know of it.
+        session.await_schema_agreement().await?;
+        anyhow::Ok(())
+    };
+    create(&create_keyspace).await.context("cannot create the keyspace")?;
     let replication = session
         .query_unpaged(SELECT_REPLICATION, (keyspace,))
         .await
@@ -70,7 +87,7 @@ pub async fn open(config: &config::Store) -> Result<Session> {
     let lines: Vec<&str> = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect();
     let schema = lines.join("\n");
     for table in schema.split(';').filter(|text| text.contains("CREATE TABLE")) {
-        session.query_unpaged(table, ()).await.context("cannot create the tables")?;
+        create(table).await.context("cannot create the tables")?;
     }
     Ok(session)
 }
