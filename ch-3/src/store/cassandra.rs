@@ -46,7 +46,6 @@ type Loaded = (String, String, i64, i64, Option<String>, Option<i64>);
 
 pub struct CassandraStats {
     session: Session,
-    keyspace: String,
     /// Which totals these are, in the column `source`.
     source: String,
     select_all: PreparedStatement,
@@ -131,7 +130,6 @@ impl CassandraStats {
             ))
             .await?,
             works: AtomicBool::new(true),
-            keyspace: keyspace.clone(),
             totals: Mutex::default(),
             session,
         })
@@ -250,7 +248,7 @@ impl CassandraStats {
     /// # Errors
     /// The outermost message names what is missing, and may be sent to everybody.
     pub async fn ready(&self) -> Result<()> {
-        let missing = |table| move |error| session::missing(error, &self.keyspace, table);
+        let missing = |table| move |error| session::missing(error, &self.session, table);
         let totals = (&self.source, PARTITION);
         let totals = self.session.execute_unpaged(&self.select_ready, totals);
         let users = self.session.execute_unpaged(&self.select_user, ("ready",));
@@ -259,7 +257,8 @@ impl CassandraStats {
             users.await.map_err(missing("users"))?;
             anyhow::Ok(())
         };
-        timeout(READY_TIMEOUT, asked).await.context("Cassandra does not answer")??;
+        let asked = timeout(READY_TIMEOUT, asked).await;
+        asked.with_context(|| session::no_answer(&self.session))??;
         ensure!(self.works.load(Ordering::SeqCst), "the totals cannot be loaded or written");
         Ok(())
     }

@@ -58,7 +58,6 @@ type Partition = Mutex<Option<Totals>>;
 
 pub struct CassandraStats {
     session: Session,
-    keyspace: String,
     /// Which totals these are, in the column `source`.
     source: String,
     select_all: PreparedStatement,
@@ -143,7 +142,6 @@ impl CassandraStats {
             ))
             .await?,
             works: AtomicBool::new(true),
-            keyspace: keyspace.clone(),
             partitions: std::sync::Mutex::default(),
             session,
         })
@@ -294,7 +292,7 @@ impl CassandraStats {
     /// # Errors
     /// The outermost message names what is missing, and may be sent to everybody.
     pub async fn ready(&self) -> Result<()> {
-        let missing = |table| move |error| session::missing(error, &self.keyspace, table);
+        let missing = |table| move |error| session::missing(error, &self.session, table);
         let partitions: Vec<i32> = self.partitions().keys().copied().chain([INDEX]).collect();
         let totals = (&self.source, partitions);
         let totals = self.session.execute_unpaged(&self.select_ready, totals);
@@ -304,7 +302,8 @@ impl CassandraStats {
             users.await.map_err(missing("users"))?;
             anyhow::Ok(())
         };
-        timeout(READY_TIMEOUT, asked).await.context("Cassandra does not answer")??;
+        let asked = timeout(READY_TIMEOUT, asked).await;
+        asked.with_context(|| session::no_answer(&self.session))??;
         ensure!(self.works.load(Ordering::SeqCst), "the totals cannot be loaded or written");
         Ok(())
     }

@@ -105,11 +105,20 @@ pub fn is_foreign(error: &anyhow::Error) -> bool {
     !said.contains("does not exist") && !said.contains("unconfigured table")
 }
 
+/// What is missing while there is no answer.
+pub fn no_answer(session: &Session) -> String {
+    let cluster = session.get_cluster_state();
+    let nodes = cluster.get_nodes_info();
+    let connected = nodes.iter().filter(|node| node.is_connected()).count();
+    format!("Cassandra does not answer, connected to {connected} of {} nodes", nodes.len())
+}
+
 /// Adds to an error what is missing if the table cannot be read. The error itself is not for strangers.
-pub fn missing(error: ExecutionError, keyspace: &str, table: &str) -> anyhow::Error {
+pub fn missing(error: ExecutionError, session: &Session, table: &str) -> anyhow::Error {
     let ExecutionError::LastAttemptError(RequestAttemptError::DbError(answer, _)) = &error else {
-        return anyhow::Error::new(error).context("Cassandra does not answer");
+        return anyhow::Error::new(error).context(no_answer(session));
     };
+    let keyspace = session.get_keyspace().unwrap_or_default();
     let missing = match answer {
         DbError::Unavailable { .. } | DbError::ReadTimeout { .. } | DbError::ReadFailure { .. } => {
             format!("Cassandra has no quorum for keyspace {keyspace}")
