@@ -40,14 +40,20 @@ pub async fn run(
         let Some(cursor) = loaded.await else {
             return Ok(());
         };
-        let resume = cursor.map_or(Ok(Resume::default()), |cursor| cursor.parse());
-        let resume = resume.map_err(|error| anyhow!("bad cursor in the store: {error}"))?;
-        let events = wikimedia::events(&config.stream, resume, counters.clone())?;
+        let events = wikimedia::events(&config.stream, place(cursor)?, counters.clone())?;
         consume(events, &store, &shutdown).await
     };
     let result = retry::in_time(&shutdown, consumed).await;
     info!("reading ended: {counters}");
     result
+}
+
+/// The place where reading goes on.
+fn place(cursor: Option<String>) -> Result<Resume> {
+    let Some(cursor) = cursor else {
+        return Ok(Resume::default());
+    };
+    cursor.parse().map_err(|error| anyhow!("bad cursor in the store: {error}"))
 }
 
 /// Events that were read together, and the place after the last of them.
@@ -125,6 +131,18 @@ mod tests {
             read.fetch_add(1, Ordering::SeqCst);
             (Event::default(), Resume::default())
         })
+    }
+
+    /// Trying again would not help, and beginning now would lose events.
+    #[test]
+    fn bad_cursor_in_the_store_is_an_error() {
+        assert_eq!(place(None).unwrap(), Resume::default());
+        let resume: Resume = r#"[{"timestamp":5}]"#.parse().unwrap();
+        assert_eq!(place(Some(resume.to_string())).unwrap(), resume);
+        for cursor in ["", "null", "5", "[1", "{}"] {
+            let error = place(Some(cursor.to_owned())).unwrap_err().to_string();
+            assert!(error.starts_with("bad cursor in the store: "), "{error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,7 +99,10 @@ impl StatsStore {
             Self::Memory(store) => Ok(store.put_only_user(username, password_hash)),
             Self::Cassandra(store) => store.put_only_user(username, password_hash).await,
             #[cfg(test)]
-            Self::Failing(store, _) => Ok(store.put_only_user(username, password_hash)),
+            Self::Failing(store, failures) => {
+                fail(&failures.writes)?;
+                Ok(store.put_only_user(username, password_hash))
+            }
         }
     }
 

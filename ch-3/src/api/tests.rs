@@ -30,14 +30,17 @@ async fn server() -> Router {
     server_of("Alice").await
 }
 
-async fn server_of(username: &str) -> Router {
+fn config(username: &str) -> config::Auth {
     let cheap =
         Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-    let config = config::Auth {
+    config::Auth {
         jwt_secret: SECRET.to_owned(),
         admin_username: username.to_owned(),
         admin_password_hash: cheap.hash_password(b"right").unwrap().to_string(),
-    };
+    }
+}
+
+async fn server_of(username: &str) -> Router {
     let store = StatsStore::Memory(Arc::default());
     let event = Event {
         domain: Some("en.wikipedia.org".to_owned()),
@@ -45,7 +48,7 @@ async fn server_of(username: &str) -> Router {
         ..Event::default()
     };
     store.record(&[event], &Resume::default()).await.unwrap();
-    let auth = Auth::open(&config, store.clone()).await.unwrap();
+    let auth = Auth::open(&config(username), store.clone()).await.unwrap();
     app(routes(store, auth))
 }
 
@@ -86,6 +89,14 @@ async fn right_password_gives_a_token_that_opens_the_statistics() {
         "messages": 1, "distinct_users": 1, "bots": 0, "non_bots": 1, "by_domain": {"en.wikipedia.org": 1},
     });
     assert_eq!((status, body), (StatusCode::OK, expected));
+}
+
+/// Each of many programs that start at the same time would end otherwise.
+#[tokio::test(start_paused = true)]
+async fn failed_write_of_the_user_is_tried_again() {
+    let store = StatsStore::failing(0, 3);
+    Auth::open(&config("Alice"), store.clone()).await.unwrap();
+    assert!(store.password_hash("Alice").await.unwrap().is_some());
 }
 
 /// Two forms of the same name, which differ in their bytes.

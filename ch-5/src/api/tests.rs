@@ -30,14 +30,17 @@ async fn server() -> Router {
     server_of("Alice").await
 }
 
-async fn server_of(username: &str) -> Router {
+fn config(username: &str) -> config::Auth {
     let cheap =
         Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-    let config = config::Auth {
+    config::Auth {
         jwt_secret: SECRET.to_owned(),
         admin_username: username.to_owned(),
         admin_password_hash: cheap.hash_password(b"right").unwrap().to_string(),
-    };
+    }
+}
+
+async fn server_of(username: &str) -> Router {
     let store = StatsStore::Memory(Arc::default());
     let event = Event {
         domain: Some("en.wikipedia.org".to_owned()),
@@ -45,7 +48,7 @@ async fn server_of(username: &str) -> Router {
         ..Event::default()
     };
     store.record(0, &[event], 1).await.unwrap();
-    let auth = Auth::open(&config, store.clone()).await.unwrap();
+    let auth = Auth::open(&config(username), store.clone()).await.unwrap();
     app(routes(store, auth))
 }
 
@@ -104,6 +107,14 @@ fn top_is_a_number_from_1_to_1000_and_by_default_100() {
         assert_eq!(refused.to_string(), "top is a number from 1 to 1000", "{bad}");
         assert_eq!(refused.into_response().status(), StatusCode::BAD_REQUEST, "{bad}");
     }
+}
+
+/// Each of many programs that start at the same time would end otherwise.
+#[tokio::test(start_paused = true)]
+async fn failed_write_of_the_user_is_tried_again() {
+    let store = StatsStore::failing(0, 3);
+    Auth::open(&config("Alice"), store.clone()).await.unwrap();
+    assert!(store.password_hash("Alice").await.unwrap().is_some());
 }
 
 /// Two forms of the same name, which differ in their bytes.

@@ -45,7 +45,7 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         .default_execution_profile_handle(profile.into_handle());
     let session = timeout(CONNECT_TIMEOUT, builder.build())
         .await
-        .context("cannot connect: something accepts connections there and does not answer")?
+        .with_context(|| format!("cannot connect: no answer in {} s", CONNECT_TIMEOUT.as_secs()))?
         .context("cannot connect")?;
     let keyspace = &config.cassandra_keyspace;
     let copies = config.cassandra_replication;

@@ -4,6 +4,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
+use crate::check::log;
 use crate::check::runner::CASSANDRA;
 use crate::check::runner::Check;
 use crate::check::server::Server;
@@ -13,11 +14,14 @@ use crate::check::subject::Subject;
 use crate::check::topics::Topics;
 use crate::check::truth;
 use crate::check::wait::LONG;
+use crate::check::wait::SOON;
 use crate::process::Program;
 use crate::process::Signal;
 use crate::replay;
 use crate::replay::Replay;
 use crate::services::Keyspace;
+
+const REPLICATION: &str = "CASSANDRA_REPLICATION";
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -33,6 +37,13 @@ pub const CHECKS: &[Check] = &[
         expected: "200 and a token, also after a restart",
         hint: "the first user is put there at the start",
         run: |subject| Box::pin(login(subject)),
+        ..CASSANDRA
+    },
+    Check {
+        name: "a replication that is not that of the keyspace is said",
+        expected: "after a restart with CASSANDRA_REPLICATION=3, a line on stderr that names it, with both numbers",
+        hint: "CREATE KEYSPACE IF NOT EXISTS changes nothing; system_schema.keyspaces has what is there",
+        run: |subject| Box::pin(replication(subject)),
         ..CASSANDRA
     },
     Check {
@@ -54,6 +65,19 @@ pub const CHECKS: &[Check] = &[
         ..CASSANDRA
     },
 ];
+
+async fn replication(subject: &Subject) -> Result<()> {
+    let keyspace = subject.keyspace()?;
+    let mut server = subject.serve_with(|program| keyspace.set(program)).await?;
+    let (_, said) = server.ends_on(Signal::TERM).await?;
+    ensure!(!said.iter().any(|line| line.contains(REPLICATION)), "said for a new keyspace too");
+    let other = |program: Program| keyspace.set(program).env(REPLICATION, "3");
+    let mut server = subject.serve_with(other).await?;
+    let line = server.process()?.says(REPLICATION, SOON).await?;
+    ensure!(log::names(&line, REPLICATION, &[1, 3]), "not with both numbers: {line}");
+    drop(server);
+    keyspace.remove().await
+}
 
 async fn serve(
     subject: &Subject,
