@@ -48,7 +48,10 @@ impl Snapshot {
             sum.distinct_users += partition.distinct_users;
             sum.bots += partition.bots;
             sum.non_bots += partition.non_bots;
-            for (domain, count) in partition.by_domain {
+            for (mut domain, count) in partition.by_domain {
+                if sum.by_domain.len() >= DOMAINS && !sum.by_domain.contains_key(&domain) {
+                    domain = OTHER_DOMAIN.to_owned();
+                }
                 *sum.by_domain.entry(domain).or_default() += count;
             }
             // If the topic got more partitions later, a user may be in two of them.
@@ -263,5 +266,11 @@ mod tests {
         assert_eq!(totals.by_domain.values().sum::<u64>(), totals.messages);
         assert_eq!(totals.by_domain[OTHER_DOMAIN], DOMAINS as u64);
         assert_eq!(totals.by_domain["0.invalid"], 2);
+        // Another partition has other names.
+        let mut partition = Snapshot { messages: 5, ..Snapshot::default() };
+        partition.by_domain.insert("invalid".to_owned(), 5);
+        let sum = Snapshot::sum([totals.snapshot(), partition], 0);
+        assert_eq!(sum.by_domain.len(), DOMAINS + 1);
+        assert_eq!(sum.by_domain.values().sum::<u64>(), sum.messages);
     }
 }
