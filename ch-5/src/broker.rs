@@ -9,19 +9,21 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 use tracing::debug;
 use tracing::warn;
 
 use crate::config;
 use crate::log_limit::LogLimit;
 
-/// The properties of a client. REDPANDA_PROPERTIES may replace the `tunable` ones, but not the `fixed` ones, on which a
-/// promise of the program depends.
+/// The properties of a client. REDPANDA_PROPERTIES may replace the `tunable` ones, but it is refused if it contains one of
+/// the `fixed` ones, on which a promise of the program depends.
 pub fn settings(
     config: &config::Broker,
     tunable: &[(&str, &str)],
     fixed: &[(&str, &str)],
 ) -> ClientConfig {
+    debug_assert!(fixed.iter().all(|(name, _)| config::is_fixed(name)));
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let mut settings = ClientConfig::new();
     settings.set("client.id", env!("CARGO_PKG_NAME"));
@@ -37,17 +39,30 @@ pub fn settings(
 
 /// Writes what librdkafka says to the log. Most errors are temporary, and come again at every attempt to connect.
 #[derive(Default)]
-pub struct Log(LogLimit);
+pub struct Log {
+    errors: LogLimit,
+    warnings: LogLimit,
+}
 
 impl ClientContext for Log {
-    /// Errors are also passed to `error`.
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+    /// Failed connections are also passed to `error`. That a property has no effect on this client is no warning, because
+    /// all clients get those of REDPANDA_PROPERTIES.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if level as i32 <= RDKafkaLogLevel::Warning as i32
+            && !["FAIL", "CONFWARN"].contains(&facility)
+            && let Some(withheld) = self.warnings.allows()
+        {
+            return warn!(withheld, facility, "librdkafka: {message}");
+        }
         debug!(facility, "librdkafka: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(withheld) = self.0.allows() {
-            let code = error.rdkafka_error_code();
+        let code = error.rdkafka_error_code();
+        // That all messages of a partition have been read is no error.
+        if code != Some(RDKafkaErrorCode::PartitionEOF)
+            && let Some(withheld) = self.errors.allows()
+        {
             warn!(withheld, ?code, "broker: {reason}");
         }
     }
@@ -74,10 +89,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promises_win_over_the_properties_and_these_over_the_rest() {
+    fn properties_of_the_user_win_over_the_tunable_ones() {
         let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
-        let further = [("acks", "0"), ("linger.ms", "7"), ("bootstrap.servers", "x:1")];
-        config.redpanda_properties.0 = further.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        config.redpanda_properties.0 = vec![("linger.ms".to_owned(), "7".to_owned())];
         let settings = settings(&config, &[("linger.ms", "1")], &[("acks", "all")]);
         let got = ["acks", "linger.ms", "bootstrap.servers"].map(|name| settings.get(name));
         assert_eq!(got, [Some("all"), Some("7"), Some("127.0.0.1:9")]);

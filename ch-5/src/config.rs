@@ -17,6 +17,7 @@ use reqwest::header::HeaderValue;
 pub use crate::config::read::parse;
 pub use crate::config::url::PrivateUrl;
 pub use crate::config::values::Properties;
+pub use crate::config::values::is_fixed;
 use crate::resume::Resume;
 
 #[derive(Args)]
@@ -152,7 +153,7 @@ pub struct Broker {
     #[arg(long, env, default_value = "127.0.0.1:9092", value_delimiter = ',', value_parser = values::node)]
     pub redpanda_broker: Vec<String>,
 
-    /// More properties for librdkafka, separated by commas. Example: socket.timeout.ms=30000,client.rack=a
+    /// More properties for librdkafka, separated by commas; in a value, `\,` is a comma. Example: socket.timeout.ms=30000,client.rack=a
     #[arg(long, env, default_value = "", hide_env_values = true, value_parser = values::properties)]
     pub redpanda_properties: Properties,
 

@@ -143,3 +143,19 @@ fn properties_are_names_and_values_in_their_order() {
     assert_eq!(two, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     assert!(values::properties("").unwrap().0.is_empty());
 }
+
+#[test]
+fn comma_in_the_value_of_a_property_is_written_with_a_backslash() {
+    let two = values::properties(r"sasl.password=\,a\b\,,client.rack=\\,").unwrap().0;
+    let expected = [("sasl.password", r",a\b,"), ("client.rack", r"\,")];
+    assert_eq!(two, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+#[test]
+fn property_that_the_program_depends_on_is_refused_by_each_of_its_names() {
+    for name in ["acks", "request.required.acks", "metadata.broker.list", "enable.auto.commit"] {
+        let message = refusal("producer", "REDPANDA_PROPERTIES", &format!("a=b, {name} =hunter2"));
+        let begin = format!("error: REDPANDA_PROPERTIES: {name} can't be set here");
+        assert!(message.starts_with(&begin) && !message.contains("hunter2"), "{message}");
+    }
+}

@@ -67,17 +67,56 @@ pub fn keyspace(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// Properties of librdkafka on which a promise of the program depends, with their other names. Those that the program sets
+/// are refused, because librdkafka would take either value. The last ones would stop a role, or fill its memory.
+const FIXED: [&str; 20] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "allow.auto.create.topics",
+    "group.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "auto.commit.enable",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "debug",
+    "enable.idempotence",
+    "acks",
+    "request.required.acks",
+    "partitioner",
+    "batch.num.messages",
+    "delivery.report.only.error",
+    "transactional.id",
+    "statistics.interval.ms",
+];
+
+pub fn is_fixed(property: &str) -> bool {
+    FIXED.contains(&property)
+}
+
 /// Names and values, in the order in which they were given.
 #[derive(Clone, Default)]
 pub struct Properties(pub Vec<(String, String)>);
 
-/// The error does not show the text, because it may be a password.
+/// In a value, `\,` is a comma. The error does not show a value, because it may be a password.
 pub fn properties(text: &str) -> Result<Properties> {
     let mut properties = Properties::default();
-    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+    // No variable contains a NUL character.
+    let pairs = text.replace("\\,", "\0");
+    for pair in pairs.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or_default();
-        ensure!(!name.trim().is_empty(), "not name=value, or several of them with commas between");
-        properties.0.push((name.trim().to_owned(), value.trim().to_owned()));
+        let (name, value) = (name.trim(), value.trim().replace('\0', ","));
+        ensure!(
+            !name.is_empty(),
+            "not name=value, or several of them with commas between (write \\, for a comma in a value)"
+        );
+        ensure!(
+            !is_fixed(name),
+            "{name} can't be set here, because the program depends on its own"
+        );
+        properties.0.push((name.to_owned(), value));
     }
     Ok(properties)
 }
