@@ -130,9 +130,9 @@ async fn serve_beside(
     routes: Router,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let role = tokio::spawn(role);
-    let role = async { role.await.context("the role ended")? };
-    tokio::try_join!(http::serve(address, routes, shutdown), role)?;
+    // The port is bound first. If another program uses it, the role does not begin.
+    let role = async { tokio::spawn(role).await.context("the role ended")? };
+    tokio::try_join!(biased; http::serve(address, routes, shutdown), role)?;
     Ok(())
 }
 
