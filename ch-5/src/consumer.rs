@@ -2,6 +2,7 @@
 //! all messages with a lower offset are written. A restart, or another member of the group, goes on with this offset.
 
 mod group;
+mod jump;
 #[cfg(test)]
 mod kafka_tests;
 
@@ -27,9 +28,11 @@ use tracing::info;
 use tracing::warn;
 
 use crate::config;
-use crate::consumer::group::Received;
+use crate::consumer::group::Polled;
+use crate::consumer::jump::Jump;
 use crate::counter::Counter;
 use crate::event::Event;
+use crate::health::Health;
 use crate::log_limit::LogLimit;
 use crate::retry;
 use crate::store::StatsStore;
@@ -46,6 +49,8 @@ pub struct Counters {
     pub messages: Counter,
     /// Messages that could not be decoded.
     pub skipped: Counter,
+    /// Messages that the broker had deleted before they were read.
+    pub gone: Counter,
 }
 
 /// Reads until the shutdown.
@@ -56,13 +61,14 @@ pub async fn run(
     config: config::Consumer,
     counters: Counters,
     store: StatsStore,
+    health: Health,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let topic = config.broker.wikipedia_topic.as_str();
-    let consumer = group::consumer(&config)?;
+    let consumer = group::consumer(&config, health)?;
     consumer.subscribe(&[topic]).context("cannot subscribe")?;
     let group = consumer.context();
-    let messages = consumer.stream().filter_map(|message| ready(group.received(message)));
+    let messages = consumer.stream().filter_map(|polled| ready(group::polled(&consumer, polled)));
     let written = |partition, next_offset: i64| {
         // It takes the offset of the last message that is done, and commits the next one.
         if let Err(error) = consumer.store_offset(topic, partition, next_offset - 1) {
@@ -70,11 +76,12 @@ pub async fn run(
             debug!(partition, next_offset, "offset not stored: {error}");
         }
     };
-    let generation = &group.generation;
-    let consumed = consume(messages, generation, written, &counters, &store, &shutdown);
+    let ended = |partition| group.counted(partition);
+    let source = Source { topic, generation: &group.generation, written, ended };
+    let consumed = consume(messages, source, &counters, &store, &shutdown);
     let result = retry::in_time(&shutdown, consumed).await;
     let (messages, skipped) = (counters.messages.total(), counters.skipped.total());
-    info!(messages, skipped, "reading ended");
+    info!(messages, skipped, gone = counters.gone.total(), "reading ended");
     // Dropping the consumer commits, leaves the group, and drops the messages that it has fetched. All of this blocks.
     if timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(consumer))).await.is_err() {
         warn!("the group was not left in time; its others wait until this member is missed");
@@ -82,12 +89,20 @@ pub async fn run(
     result
 }
 
-/// Writes the messages, slice by slice. After a slice of a partition is written, it calls `written` with the offset of
-/// the next message.
+/// Where the messages come from.
+struct Source<'a, W, E> {
+    topic: &'a str,
+    generation: &'a AtomicU64,
+    /// Is called with a partition and the offset of its next message, after a slice of it is written.
+    written: W,
+    /// Is called with a partition, after all messages that it had are written.
+    ended: E,
+}
+
+/// Writes the messages, slice by slice.
 async fn consume(
-    messages: impl Stream<Item = Result<Received>>,
-    generation: &AtomicU64,
-    written: impl Fn(i32, i64),
+    messages: impl Stream<Item = Result<Polled>>,
+    source: Source<'_, impl Fn(i32, i64), impl Fn(i32)>,
     counters: &Counters,
     store: &StatsStore,
     shutdown: &CancellationToken,
@@ -96,28 +111,43 @@ async fn consume(
     let skips = LogLimit::<1000>::default();
     let messages = messages.take_until(shutdown.cancelled());
     let mut slices = pin!(messages.ready_chunks(SLICE));
-    // The generation in which a partition was loaded. In the next one, another consumer may have counted it meanwhile.
-    let mut loaded = HashMap::new();
+    // The generation in which a partition was loaded, and the offset that comes next. In the next generation, another
+    // consumer may have counted the partition meanwhile.
+    let mut positions: HashMap<i32, (u64, i64)> = HashMap::new();
     while let Some(slice) = slices.next().await {
-        let current = generation.load(Ordering::SeqCst);
+        let current = source.generation.load(Ordering::SeqCst);
         let mut shares: BTreeMap<i32, (Vec<Event>, i64)> = BTreeMap::new();
-        for message in slice {
-            let message = message?;
+        let mut ends = Vec::new();
+        for polled in slice {
+            let message = match polled? {
+                Polled::Message(message) => message,
+                Polled::End { generation, partition } => {
+                    ends.extend((generation == current).then_some(partition));
+                    continue;
+                }
+            };
             // A message that was polled before the last change of the assignment comes again, here or elsewhere.
             if message.generation != current {
                 continue;
             }
             let partition = message.partition;
-            if loaded.insert(partition, current) != Some(current) {
-                let load = || store.load(partition);
-                let Some(position) = retry::until_shutdown(shutdown, load).await else {
-                    return Ok(());
-                };
-                let events = doubles(position, message.offset);
-                if events > 0 {
-                    warn!(partition, events, "written and not committed, so counted again");
+            let loaded = positions.get(&partition).filter(|(loaded, _)| *loaded == current);
+            let next = match loaded {
+                Some((_, next)) => *next,
+                None => {
+                    let load = || store.load(partition);
+                    let Some(position) = retry::until_shutdown(shutdown, load).await else {
+                        return Ok(());
+                    };
+                    position.unwrap_or(message.offset)
                 }
-            }
+            };
+            Jump::before(next, &message, loaded.is_none()).tell(
+                source.topic,
+                &message,
+                &counters.gone,
+            );
+            positions.insert(partition, (current, message.offset + 1));
             counters.messages.add();
             let (events, next_offset) = shares.entry(partition).or_default();
             *next_offset = message.offset + 1;
@@ -137,17 +167,13 @@ async fn consume(
                 // The events come again, because their offset is not committed.
                 return Ok(());
             }
-            written(partition, next_offset);
+            (source.written)(partition, next_offset);
         }
+        ends.into_iter().for_each(&source.ended);
         // While there are many messages, this task never waits. It must let the other tasks run.
         yield_now().await;
     }
     Ok(())
-}
-
-/// How many of the messages from `first_offset` on the totals contain already.
-fn doubles(position: Option<i64>, first_offset: i64) -> i64 {
-    position.map_or(0, |next_offset| (next_offset - first_offset).max(0))
 }
 
 #[cfg(test)]
@@ -159,18 +185,20 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::consumer::group::Received;
     use crate::retry::SHORTEST_WAIT;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn message(generation: u64, partition: i32, offset: i64) -> Result<Received> {
+    fn message(generation: u64, partition: i32, offset: i64) -> Result<Polled> {
         let event = Ok(Event { domain: Some(partition.to_string()), ..Event::default() });
-        Ok(Received { generation, partition, offset, event })
+        let watermarks = None;
+        Ok(Polled::Message(Received { generation, partition, offset, watermarks, event }))
     }
 
     /// Consumes until the end of `messages`, or a shutdown after `wait`, and returns the commits in their order.
     async fn committed(
-        messages: impl Stream<Item = Result<Received>>,
+        messages: impl Stream<Item = Result<Polled>>,
         generation: &AtomicU64,
         store: &StatsStore,
         wait: Duration,
@@ -178,7 +206,8 @@ mod tests {
         let committed = Mutex::new(Vec::new());
         let written = |partition, offset| committed.lock().unwrap().push((partition, offset));
         let (counters, shutdown) = (Counters::default(), CancellationToken::new());
-        let consumed = consume(messages, generation, written, &counters, store, &shutdown);
+        let source = Source { topic: "a", generation, written, ended: |_| {} };
+        let consumed = consume(messages, source, &counters, store, &shutdown);
         let stop = async {
             sleep(wait).await;
             shutdown.cancel();
@@ -243,12 +272,5 @@ mod tests {
         assert_eq!(committed, [&before[..], &after].concat());
         let expected = [("0", 2), ("1", 3), ("2", 2)].map(|(name, count)| (name.to_owned(), count));
         assert_eq!(store.snapshot(1).await.unwrap().by_domain, expected.into());
-    }
-
-    #[test]
-    fn what_the_totals_hold_already_is_known() {
-        assert_eq!(doubles(Some(7), 4), 3);
-        assert_eq!(doubles(Some(7), 9), 0);
-        assert_eq!(doubles(None, 4), 0);
     }
 }

@@ -20,6 +20,10 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
+    pub fn add_all(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
     /// Counts a fault. Only the first one is logged, so that a broken stream does not flood the log.
     pub fn count(&self, fault: &str) {
         if self.add() == 0 {

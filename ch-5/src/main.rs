@@ -13,6 +13,7 @@ mod counter;
 mod cursor;
 mod error;
 mod event;
+mod health;
 mod healthcheck;
 mod http;
 mod limit;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::broker::ready::Broker;
 use crate::broker::topics::Topic;
+use crate::health::Health;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -94,10 +96,11 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let routes = ops::routes(shutdown.clone(), None, broker?);
+    let health = Health::default();
+    let routes = ops::routes(shutdown.clone(), None, broker?, health.clone());
     let http_addr = config.http_addr;
     let counters = producer::Counters::default();
-    let producer = producer::run(config, counters, shutdown.clone());
+    let producer = producer::run(config, counters, health, shutdown.clone());
     serve_beside(producer, http_addr, routes, shutdown).await
 }
 
@@ -114,11 +117,12 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
         return Ok(());
     };
     let (broker, store, auth) = opened?;
-    let ops = ops::routes(shutdown.clone(), Some(store.clone()), broker);
+    let health = Health::default();
+    let ops = ops::routes(shutdown.clone(), Some(store.clone()), broker, health.clone());
     let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = consumer::Counters::default();
-    let consumer = consumer::run(config, counters, store, shutdown.clone());
+    let consumer = consumer::run(config, counters, store, health, shutdown.clone());
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::broker::ready::Broker;
 use crate::error::Error;
+use crate::health::Health;
 use crate::log_limit::LogLimit;
 use crate::store::StatsStore;
 
@@ -35,13 +36,20 @@ struct Ops {
     answer: Arc<Mutex<Option<Answer>>>,
     store: Option<StatsStore>,
     broker: Broker,
+    health: Health,
 }
 
 /// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
 /// `{"ready":true}`. It answers 503 and names what is missing while the role cannot do its work, and after a shutdown
 /// has begun.
-pub fn routes(shutdown: CancellationToken, store: Option<StatsStore>, broker: Broker) -> Router {
-    let ops = Ops { shutdown, log_limit: Arc::default(), answer: Arc::default(), store, broker };
+pub fn routes(
+    shutdown: CancellationToken,
+    store: Option<StatsStore>,
+    broker: Broker,
+    health: Health,
+) -> Router {
+    let (log_limit, answer) = (Arc::default(), Arc::default());
+    let ops = Ops { shutdown, log_limit, answer, store, broker, health };
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
@@ -80,7 +88,8 @@ impl Ops {
         if let Some(store) = &self.store {
             store.ready().await?;
         }
-        self.broker.ready().await
+        self.broker.ready().await?;
+        self.health.ready()
     }
 }
 
@@ -114,39 +123,47 @@ mod tests {
         body["error"].take()
     }
 
+    fn broker(servers: String) -> Broker {
+        Broker::connect(&config::Broker::for_test(&[servers]), Vec::new()).unwrap()
+    }
+
     #[tokio::test]
     async fn status_is_ok() {
-        let broker =
-            Broker::connect(&config::Broker::for_test(&["127.0.0.1:9".to_owned()])).unwrap();
-        let got = answer(routes(CancellationToken::new(), None, broker), "/status").await;
+        let broker = broker("127.0.0.1:9".to_owned());
+        let routes = routes(CancellationToken::new(), None, broker, Health::default());
+        let got = answer(routes, "/status").await;
         assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
     }
 
     #[tokio::test]
     async fn ready_says_why_it_is_not() {
         let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("a", 1, 1).unwrap();
+        let (shutdown, health) = (CancellationToken::new(), Health::default());
         let config = config::Broker::for_test(&[cluster.bootstrap_servers()]);
-        let shutdown = CancellationToken::new();
-        let routes = |store| routes(shutdown.clone(), store, Broker::connect(&config).unwrap());
-        let failing = routes(Some(StatsStore::Failing(Arc::default(), Arc::default())));
-        assert_eq!(reason(failing).await, "told to fail");
-        let ready = routes(Some(StatsStore::Memory(Arc::default())));
-        let got = answer(ready.clone(), "/ready").await;
+        // Another client each time, because an answer is used again for a moment.
+        let routes = |store| {
+            let broker = Broker::connect(&config, vec!["a".to_owned()]).unwrap();
+            routes(shutdown.clone(), store, broker, health.clone())
+        };
+        let memory = || Some(StatsStore::Memory(Arc::default()));
+        let failing = StatsStore::Failing(Arc::default(), Arc::default());
+        assert_eq!(reason(routes(Some(failing))).await, "told to fail");
+        let got = answer(routes(memory()), "/ready").await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
+        health.lacks("a thing");
+        assert_eq!(reason(routes(memory())).await, "a thing");
         cluster.broker_down(1).unwrap();
-        // Another client, because the first one uses its answer again for a moment.
         assert_eq!(reason(routes(None)).await, "the broker does not answer");
         shutdown.cancel();
-        assert_eq!(reason(ready).await, "shutting down");
+        assert_eq!(reason(routes(memory())).await, "shutting down");
     }
-
     #[tokio::test(start_paused = true)]
     async fn crowd_shares_one_answer_for_a_moment() {
         let failures = Arc::new(Failures::default());
         let store = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
-        let broker =
-            Broker::connect(&config::Broker::for_test(&["127.0.0.1:9".to_owned()])).unwrap();
-        let routes = routes(CancellationToken::new(), Some(store), broker);
+        let broker = broker("127.0.0.1:9".to_owned());
+        let routes = routes(CancellationToken::new(), Some(store), broker, Health::default());
         for questions in 1..=3 {
             join_all((0..200).map(|_| reason(routes.clone()))).await;
             assert_eq!(failures.questions.load(Ordering::SeqCst), questions);

@@ -42,6 +42,7 @@ use crate::counter::Counter;
 use crate::cursor;
 use crate::event;
 use crate::event::Event;
+use crate::health::Health;
 use crate::resume::Resume;
 use crate::retry;
 use crate::wikimedia;
@@ -52,11 +53,21 @@ const PIECE: usize = 50;
 /// The most pieces in a slice, and in the queue that becomes the next one. While the queue is full, reading waits.
 const PIECES: usize = 400;
 
-/// The most bytes of events that wait or are not acknowledged yet. 40,000 usual events have 10 MB.
-const BYTES: usize = 16 * 1024 * 1024;
+/// The most bytes that the events which wait or are not acknowledged yet may hold, see `Record::size`. 40,000 usual events
+/// hold 55 MB.
+const BYTES: usize = 64 * 1024 * 1024;
+
+/// About what a message needs beside its texts: 72 bytes here, and the rest in librdkafka.
+const MESSAGE: usize = 600;
+
+/// The most that a place needs beside the ids in it, which are those of records.
+const PLACE: usize = 8 * 1024;
 
 /// The room for a usual event as a message, in bytes.
 const PAYLOAD: usize = 384;
+
+/// How long a slice may take before `/ready` says that something is wrong.
+const STALL: Duration = Duration::from_secs(5);
 
 /// The shortest time between two writes of the cursor.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -91,9 +102,11 @@ pub struct Counters {
 pub async fn run(
     config: config::Producer,
     counters: Counters,
+    health: Health,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let writer = Writer::new(&config, &counters)?;
+    health.lacks("the cursor has not been read yet");
+    let writer = Writer::new(&config, &counters, &health)?;
     let written = read_and_write(&writer, &shutdown).await;
     info!("reading ended: {}", counters.stream);
     info!(
@@ -110,6 +123,7 @@ async fn read_and_write(writer: &Writer<'_>, shutdown: &CancellationToken) -> Re
     let Some(resume) = shutdown.run_until_cancelled(reading).await.transpose()? else {
         return Ok(());
     };
+    writer.health.is_whole();
     let counters = writer.counters.stream.clone();
     let events = wikimedia::events(&writer.config.stream, resume.clone(), counters)?;
     produce(events, resume, writer, shutdown).await
@@ -153,6 +167,15 @@ struct Record {
     id: Option<String>,
 }
 
+impl Record {
+    /// About what it holds, in bytes. librdkafka has a copy of it, and its id is also in a place.
+    fn size(&self) -> usize {
+        let length = |text: &Option<String>| text.as_deref().map_or(0, str::len);
+        let copied = self.payload.len() + length(&self.user);
+        self.payload.capacity() + copied + length(&self.user) + 3 * length(&self.id) + MESSAGE
+    }
+}
+
 async fn read(
     events: impl Stream<Item = (Event, Resume)>,
     sender: mpsc::Sender<Piece>,
@@ -161,16 +184,17 @@ async fn read(
     let mut pieces = pin!(events.ready_chunks(PIECE));
     while let Some(piece) = pieces.next().await {
         let first_id = piece.iter().find_map(|(_, place)| place.last_event_id.clone());
-        let (mut records, mut last, mut length) = (Vec::with_capacity(piece.len()), None, 0);
+        let (mut records, mut last, mut size) = (Vec::with_capacity(piece.len()), None, PLACE);
         for (event, place) in piece {
             let mut payload = Vec::with_capacity(PAYLOAD);
             event.encode(&mut payload)?;
-            length += payload.len();
-            records.push(Record { payload, user: event.user, id: event.id });
+            let record = Record { payload, user: event.user, id: event.id };
+            size += record.size();
+            records.push(record);
             last = Some(place);
         }
-        // A piece that is longer than the limit waits until it is the only one.
-        let permits = u32::try_from(length.min(BYTES))?;
+        // A piece that is larger than the limit waits until it is the only one.
+        let permits = u32::try_from(size.min(BYTES))?;
         let _bytes = Arc::clone(&bytes).acquire_many_owned(permits).await?;
         let place = last.unwrap_or_default();
         if sender.send(Piece { records, first_id, place, _bytes }).await.is_err() {
@@ -219,15 +243,20 @@ type Client = FutureProducer<Log>;
 struct Writer<'a> {
     config: &'a config::Producer,
     counters: &'a Counters,
+    health: &'a Health,
     client: Client,
     /// Its batches have only one message. It is made when it is needed for the first time.
     alone: OnceCell<Client>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(config: &'a config::Producer, counters: &'a Counters) -> Result<Self> {
+    fn new(
+        config: &'a config::Producer,
+        counters: &'a Counters,
+        health: &'a Health,
+    ) -> Result<Self> {
         let client = client(&config.broker, "10000")?;
-        Ok(Self { config, counters, client, alone: OnceCell::new() })
+        Ok(Self { config, counters, health, client, alone: OnceCell::new() })
     }
 
     async fn write_cursor(&self, place: &Resume) -> Result<()> {
@@ -239,6 +268,17 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// What librdkafka has given up.
     async fn write(&self, slice: impl Iterator<Item = &Record>) -> Result<()> {
+        let mut writing = pin!(self.write_each(slice));
+        if let Ok(written) = timeout(STALL, &mut writing).await {
+            return written;
+        }
+        self.health.lacks("the broker does not acknowledge messages");
+        let written = writing.await;
+        self.health.is_whole();
+        written
+    }
+
+    async fn write_each(&self, slice: impl Iterator<Item = &Record>) -> Result<()> {
         let refused = self.send(&self.client, slice).await?;
         if refused.is_empty() {
             return Ok(());

@@ -154,14 +154,25 @@ impl Broker {
         }
     }
 
+    /// Deletes the records of each partition whose offsets are below `before`.
+    pub async fn delete_records(&self, topic: &str, before: u64) -> Result<()> {
+        let arguments = [topic, "--before", &before.to_string()];
+        self.answer("delete-records", &arguments).await.map(drop)
+    }
+
     /// Writes the records in their order, waits until all are acknowledged, and returns how many these were.
     pub async fn produce(&self, topic: &str, records: &[Record]) -> Result<u64> {
+        self.produce_in(topic, records, "none").await
+    }
+
+    /// As `produce`, in batches that are compressed with `codec`.
+    pub async fn produce_in(&self, topic: &str, records: &[Record], codec: &str) -> Result<u64> {
         let mut lines = Vec::new();
         for record in records {
             serde_json::to_writer(&mut lines, record)?;
             lines.push(b'\n');
         }
-        let answer = self.run("produce", &[topic], &lines).await?;
+        let answer = self.run("produce", &[topic, "--codec", codec], &lines).await?;
         let answer: Value = serde_json::from_str(answer.first().map_or("", String::as_str))?;
         answer["acknowledged"].as_u64().context("lab-broker produce")
     }

@@ -1,6 +1,7 @@
 //! A client that asks the broker what it knows of a topic. The roles wait for its answer at the start, and `/ready` asks
-//! whether it still comes.
+//! whether the topics of the role can be used.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -8,8 +9,11 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
+use anyhow::bail;
+use anyhow::ensure;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -18,21 +22,15 @@ use rdkafka::producer::BaseProducer;
 use rdkafka::producer::DeliveryResult;
 use rdkafka::producer::Producer;
 use rdkafka::producer::ProducerContext;
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
 
 use crate::broker;
 use crate::broker::plain;
 use crate::config;
 
-/// How long `/ready` waits for an answer.
+/// How long `/ready` waits for each answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long `/ready` uses that answer.
-const ANSWER_AGE: Duration = Duration::from_millis(500);
-
-/// When the broker was asked, and the error if it did not answer.
-type Answer = (Instant, Result<(), String>);
 
 /// Clones share one client.
 #[derive(Clone)]
@@ -40,9 +38,8 @@ pub struct Broker {
     /// A producer that sends nothing. Unlike an admin client, it says why a connection has failed. It is never
     /// dropped, because dropping a client can block for ever while a broker is away.
     client: Arc<ManuallyDrop<BaseProducer<Reason>>>,
-    topic: Arc<str>,
-    /// The last answer for `/ready`.
-    answer: Arc<tokio::sync::Mutex<Option<Answer>>>,
+    /// The topics that the role uses.
+    topics: Arc<[String]>,
 }
 
 impl Broker {
@@ -50,14 +47,13 @@ impl Broker {
     ///
     /// # Errors
     /// librdkafka refuses a property.
-    pub fn connect(config: &config::Broker) -> Result<Self> {
+    pub fn connect(config: &config::Broker, topics: Vec<String>) -> Result<Self> {
         // Otherwise asking about a topic could create it, with the wrong number of partitions.
         let fixed = [("allow.auto.create.topics", "false")];
         let client = broker::settings(config, &[], &fixed).create_with_context(Reason::default());
         Ok(Self {
             client: Arc::new(ManuallyDrop::new(client.map_err(broker::unusable)?)),
-            topic: config.wikipedia_topic.as_str().into(),
-            answer: Arc::default(),
+            topics: topics.into(),
         })
     }
 
@@ -66,41 +62,64 @@ impl Broker {
     /// # Errors
     /// The broker does not answer. The error says why, where librdkafka knows it.
     pub async fn ask(&self, topic: &str, timeout: Duration) -> Result<Metadata> {
-        let producer = Arc::clone(&self.client);
-        let topic = topic.to_owned();
-        let asked = spawn_blocking(move || {
-            let client = producer.client();
-            let asked = client.fetch_metadata(Some(&topic), timeout);
-            // This calls `Reason::log` with what librdkafka has logged meanwhile.
-            producer.poll(Duration::from_millis(1));
-            let mut reason = client.context().lock();
-            match (asked, &*reason) {
-                (Ok(metadata), _) => {
-                    *reason = None;
-                    Ok(metadata)
-                }
-                (Err(error), Some(reason)) => Err(anyhow!("{error}: {reason}")),
-                (Err(error), None) => Err(plain(error)),
-            }
-        });
-        asked.await?
+        let (this, topic) = (self.clone(), topic.to_owned());
+        spawn_blocking(move || this.metadata(&topic, timeout)).await?
     }
 
-    /// # Errors
-    /// The broker does not answer.
-    pub async fn ready(&self) -> Result<()> {
-        // Each question needs a thread, so all requests that come while one is waiting share its answer.
-        let mut answer = self.answer.lock().await;
-        let answered = match &*answer {
-            Some((at, answered)) if at.elapsed() < ANSWER_AGE => answered.clone(),
-            _ => {
-                let asked = self.ask(&self.topic, READY_TIMEOUT).await;
-                let answered = asked.map(drop).map_err(|error| format!("{error:#}"));
-                *answer = Some((Instant::now(), answered.clone()));
-                answered
+    fn metadata(&self, topic: &str, timeout: Duration) -> Result<Metadata> {
+        self.with_reason(self.client.client().fetch_metadata(Some(topic), timeout))
+    }
+
+    /// Adds what librdkafka has logged meanwhile to an error.
+    fn with_reason<T>(&self, answer: Result<T, KafkaError>) -> Result<T> {
+        // This calls `Reason::log`.
+        self.client.poll(Duration::from_millis(1));
+        let mut reason = self.client.client().context().lock();
+        match (answer, &*reason) {
+            (Ok(answer), _) => {
+                *reason = None;
+                Ok(answer)
             }
-        };
-        answered.map_err(|error| anyhow!(error).context("the broker does not answer"))
+            (Err(error), Some(reason)) => Err(anyhow!("{error}: {reason}")),
+            (Err(error), None) => Err(plain(error)),
+        }
+    }
+
+    /// Whether each partition of the topics has a leader, and each leader answers.
+    ///
+    /// # Errors
+    /// The outermost message names what is missing, and may be sent to everybody.
+    pub async fn ready(&self) -> Result<()> {
+        let this = self.clone();
+        spawn_blocking(move || this.topics.iter().try_for_each(|topic| this.usable(topic))).await?
+    }
+
+    fn usable(&self, topic: &str) -> Result<()> {
+        let metadata = self.metadata(topic, READY_TIMEOUT).context("the broker does not answer")?;
+        let found = metadata.topics().first().context("the broker does not know the topic")?;
+        if let Some(error) = found.error() {
+            match RDKafkaErrorCode::from(error) {
+                RDKafkaErrorCode::UnknownTopicOrPartition => bail!("topic {topic} does not exist"),
+                code => bail!("topic {topic} cannot be used: {code}"),
+            }
+        }
+        // A partition of each leader. The leader may be another broker than the one that has answered.
+        let mut leaders = BTreeMap::new();
+        for partition in found.partitions() {
+            let (number, leader) = (partition.id(), partition.leader());
+            ensure!(leader >= 0, "partition {number} of topic {topic} has no leader");
+            leaders.insert(leader, number);
+        }
+        for (leader, partition) in leaders {
+            let broker = metadata.brokers().iter().find(|broker| broker.id() == leader);
+            let address = broker.map(|broker| format!("{}:{}", broker.host(), broker.port()));
+            let answer = self.client.client().fetch_watermarks(topic, partition, READY_TIMEOUT);
+            self.with_reason(answer).with_context(|| {
+                let address = address.unwrap_or_default();
+                format!("broker {leader} at {address}, which has topic {topic}, does not answer")
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -133,20 +152,35 @@ impl ProducerContext for Reason {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::join_all;
     use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::RDKafkaApiKey;
+    use rdkafka::types::RDKafkaRespErr;
+    use tokio::time::Instant;
     use tokio::time::sleep;
-    use tokio::time::timeout;
 
     use super::*;
 
+    const TOPIC: &str = "wikipedia.changes";
+
     fn broker(servers: String) -> Broker {
-        Broker::connect(&config::Broker::for_test(&[servers])).unwrap()
+        let config = config::Broker::for_test(&[servers]);
+        Broker::connect(&config, vec![TOPIC.to_owned()]).unwrap()
+    }
+
+    fn cluster() -> MockCluster<'static, DefaultProducerContext> {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 2, 1).unwrap();
+        cluster
+    }
+
+    async fn missing(broker: &Broker) -> String {
+        broker.ready().await.unwrap_err().to_string()
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn broker_is_ready_until_it_goes_away() {
-        let cluster = MockCluster::new(1).unwrap();
+        let cluster = cluster();
         let broker = broker(cluster.bootstrap_servers());
         broker.ready().await.unwrap();
         cluster.broker_down(1).unwrap();
@@ -158,13 +192,45 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn crowd_that_asks_whether_the_broker_is_ready_waits_for_one_answer_that_tells_why_not() {
-        let broker = broker("127.0.0.1:9".to_owned());
-        // Asked one after the other, they would take much longer than this.
-        let crowd = join_all((0..200).map(|_| broker.ready()));
-        for answer in timeout(10 * READY_TIMEOUT, crowd).await.unwrap() {
-            let error = format!("{:#}", answer.unwrap_err());
-            assert!(error.contains("127.0.0.1:9") && error.contains("refused"), "{error}");
-        }
+    async fn broker_that_is_not_there_is_named_with_the_reason() {
+        let error = broker("127.0.0.1:9".to_owned()).ready().await.unwrap_err();
+        assert_eq!(error.to_string(), "the broker does not answer");
+        let error = format!("{error:#}");
+        assert!(error.contains("127.0.0.1:9") && error.contains("refused"), "{error}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn topic_that_cannot_be_used_is_named() {
+        let cluster = cluster();
+        let broker = broker(cluster.bootstrap_servers());
+        let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.topic_error(TOPIC, forbidden).unwrap();
+        let missing_now = missing(&broker).await;
+        let begin = format!("topic {TOPIC} cannot be used: TopicAuthorizationFailed");
+        assert!(missing_now.starts_with(&begin), "{missing_now}");
+        let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        cluster.topic_error(TOPIC, unknown).unwrap();
+        assert_eq!(missing(&broker).await, format!("topic {TOPIC} does not exist"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn partition_without_a_leader_is_named() {
+        let cluster = cluster();
+        let broker = broker(cluster.bootstrap_servers());
+        cluster.partition_leader(TOPIC, 1, None).unwrap();
+        assert_eq!(missing(&broker).await, format!("partition 1 of topic {TOPIC} has no leader"));
+        cluster.partition_leader(TOPIC, 1, Some(1)).unwrap();
+        broker.ready().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn leader_that_does_not_answer_is_named() {
+        let cluster = cluster();
+        let broker = broker(cluster.bootstrap_servers());
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &[denied; 100]);
+        let missing = missing(&broker).await;
+        let begin = format!("broker 1 at {}, which has", cluster.bootstrap_servers());
+        assert!(missing.starts_with(&begin), "{missing}");
     }
 }

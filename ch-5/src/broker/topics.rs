@@ -11,18 +11,24 @@ use rdkafka::admin::NewTopic;
 use rdkafka::admin::TopicReplication;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
 use tracing::info;
 use tracing::warn;
 
 use crate::broker;
+use crate::broker::plain;
 use crate::broker::ready::Broker;
 use crate::config;
 use crate::retry;
 
 /// How long the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After how many milliseconds a compacted topic begins a new segment: an hour. The newest segment is never compacted, and by
+/// default it is the newest for a week, in which a message a second makes 600,000.
+const SEGMENT: &str = "3600000";
 
 /// A topic, and how it is created if it does not exist.
 pub struct Topic {
@@ -38,7 +44,8 @@ impl Broker {
     /// # Errors
     /// The broker did not answer for two minutes, or it refuses to create a topic.
     pub async fn open(config: &config::Broker, topics: &[Topic]) -> Result<Self> {
-        let broker = Self::connect(config)?;
+        let names = topics.iter().map(|topic| topic.name.clone()).collect();
+        let broker = Self::connect(config, names)?;
         // Nobody polls this client, so its log lines would stay in memory. It is never dropped either, see `Broker`.
         let mut settings = broker::settings(config, &[], &[]);
         settings.set_log_level(RDKafkaLogLevel::Emerg);
@@ -66,7 +73,7 @@ impl Broker {
                 let replication = TopicReplication::Fixed(config.wikipedia_topic_replication);
                 let mut new = NewTopic::new(&topic.name, topic.partitions, replication);
                 if topic.compacted {
-                    new = new.set("cleanup.policy", "compact");
+                    new = new.set("cleanup.policy", "compact").set("segment.ms", SEGMENT);
                 }
                 missing.push(new);
             }
@@ -79,11 +86,12 @@ impl Broker {
             .operation_timeout(Some(ANSWER_TIMEOUT));
         let results = match admin.create_topics(&missing, &options).await {
             Ok(results) => results,
-            // The broker answered a moment ago, so it has no admin API, or no controller that could create a topic.
-            Err(error) => {
+            Err(error @ KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature)) => {
                 warn!("cannot create topics; going on, they may be made otherwise: {error}");
                 return Ok(None);
             }
+            // Going on without an answer could create the topic by its first message, with another number of partitions.
+            Err(error) => return Err(plain(error).context("cannot create topics")),
         };
         for result in results {
             match result {
@@ -119,12 +127,17 @@ mod tests {
 
     use super::*;
 
+    /// This broker names no controller, so nobody answers.
     #[tokio::test(flavor = "multi_thread")]
-    async fn broker_without_an_admin_api_is_opened() {
+    async fn admin_api_that_does_not_answer_is_not_taken_for_none() {
         let cluster = MockCluster::new(1).unwrap();
         let config = config::Broker::for_test(&[cluster.bootstrap_servers()]);
+        let admin = broker::settings(&config, &[], &[]).create().unwrap();
+        let broker = Broker::connect(&config, Vec::new()).unwrap();
         let topic = Topic { name: "a".to_owned(), partitions: 1, compacted: true };
-        let broker = Broker::open(&config, &[topic]).await.unwrap();
+        let created = broker.create(&admin, &config, &[topic]).await;
+        let error = format!("{:#}", created.unwrap_err());
+        assert!(error.starts_with("cannot create topics: "), "{error}");
         assert!(!broker.exists("a").await.unwrap());
         cluster.create_topic("a", 1, 1).unwrap();
         assert!(broker.exists("a").await.unwrap());

@@ -1,15 +1,25 @@
-//! The consumer as a member of its group: its settings, its assignment, and the messages that it receives.
+//! The consumer as a member of its group: its settings, its assignment, and what it polls.
 
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Result;
 use anyhow::anyhow;
 use rdkafka::ClientContext;
 use rdkafka::Message;
+use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::CommitMode;
+use rdkafka::consumer::Consumer;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::consumer::Rebalance;
 use rdkafka::consumer::StreamConsumer;
@@ -18,24 +28,39 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::message::OwnedMessage;
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::task::block_in_place;
 use tracing::info;
 use tracing::warn;
 
 use crate::broker;
 use crate::broker::Log;
+use crate::broker::plain;
 use crate::config;
 use crate::config::Storage;
 use crate::event::Event;
+use crate::health::Health;
 use crate::log_limit::LogLimit;
 
-pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
+/// How long the broker may take to answer a question. It has just sent a message.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Errors that end only when somebody changes something.
+const REFUSALS: [RDKafkaErrorCode; 6] = [
+    RDKafkaErrorCode::GroupAuthorizationFailed,
+    RDKafkaErrorCode::TopicAuthorizationFailed,
+    RDKafkaErrorCode::InconsistentGroupProtocol,
+    RDKafkaErrorCode::InvalidSessionTimeout,
+    RDKafkaErrorCode::GroupMaxSizeReached,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+];
+
+pub fn consumer(config: &config::Consumer, health: Health) -> Result<StreamConsumer<Group>> {
     let group = config.consumer_group.clone();
-    let (group, commits) = match config.store.storage {
-        // It forgets, so each process reads the whole topic in a group of its own, and commits nothing.
-        Storage::Memory => (format!("{group}-{:016x}", fastrand::u64(..)), "false"),
-        Storage::Cassandra => (group, "true"),
-    };
-    let settings = broker::settings(
+    let forgets = matches!(config.store.storage, Storage::Memory);
+    // A store that forgets reads the whole topic in a group of its own, and commits nothing.
+    let group = if forgets { format!("{group}-{:016x}", fastrand::u64(..)) } else { group };
+    let (commits, ends) = if forgets { ("false", "true") } else { ("true", "false") };
+    let mut settings = broker::settings(
         &config.broker,
         &[
             // How much is fetched ahead, for all partitions together. librdkafka counts only the payloads, but needs
@@ -55,11 +80,19 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
             ("enable.auto.commit", commits),
             // The offset to commit is stored after the event is written, not when librdkafka hands out the message.
             ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", ends),
+            // See `Group::log`.
+            ("debug", "metadata"),
         ],
     );
+    settings.set_log_level(RDKafkaLogLevel::Debug);
     info!(group, "joining");
-    settings.create_with_context(Group::default()).map_err(broker::unusable)
+    health.lacks(NOT_ASSIGNED);
+    let group = Group { forgets, health, ..Group::default() };
+    settings.create_with_context(group).map_err(broker::unusable)
 }
+
+const NOT_ASSIGNED: &str = "the group has not assigned partitions to this consumer yet";
 
 /// What librdkafka reports about the group. `poll_next` of the consumer's stream calls it, so it runs in the task that
 /// reads the stream, between two messages: nothing here may block, and the assignment does not change while this task
@@ -68,12 +101,32 @@ pub fn consumer(config: &config::Consumer) -> Result<StreamConsumer<Group>> {
 pub struct Group {
     /// The number of changes of the assignment so far.
     pub generation: AtomicU64,
+    /// How often librdkafka has given up the position in a partition, because the broker does not have this offset.
+    resets: AtomicU64,
+    /// The generation and the resets at the last message of each partition.
+    seen: Mutex<HashMap<i32, (u64, u64)>>,
+    /// The topic has been deleted and created again.
+    is_new: AtomicBool,
+    /// Whether the store forgets, and counts all partitions again after they are assigned.
+    forgets: bool,
+    /// The partitions that a store that forgets has not counted up to their ends.
+    uncounted: Mutex<BTreeSet<i32>>,
+    refused: AtomicBool,
+    health: Health,
     commits: LogLimit,
     log: Log,
 }
 
 impl ClientContext for Group {
+    /// librdkafka only logs that a topic has another id than before, and goes on with the same offset. What it logs comes
+    /// through the same queue as the messages, so all messages before this line are those of the old topic.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "METADATA" && renews(message) {
+            self.is_new.store(true, Ordering::SeqCst);
+        }
+        if facility == "OFFSET" {
+            self.resets.fetch_add(1, Ordering::SeqCst);
+        }
         self.log.log(level, facility, message);
     }
 
@@ -82,9 +135,14 @@ impl ClientContext for Group {
     }
 }
 
+/// Whether a line of librdkafka says that a topic has another id. The first time, the id before is nothing but zeros.
+fn renews(line: &str) -> bool {
+    line.split_once(" changed id from ").is_some_and(|(_, ids)| !ids.starts_with("AAAAAAAAAAA"))
+}
+
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst);
         let (what, list) = match rebalance {
             Rebalance::Assign(list) => ("partitions assigned", list),
             Rebalance::Revoke(list) => ("partitions revoked", list),
@@ -92,6 +150,20 @@ impl ConsumerContext for Group {
         };
         let partitions: Vec<_> = list.elements().iter().map(|one| one.partition()).collect();
         info!(?partitions, "{what}");
+        if let Rebalance::Revoke(_) = rebalance {
+            return self.health.lacks(NOT_ASSIGNED);
+        }
+        // Of a topic that has been deleted, the broker has no committed offset, so a new one begins with its first message.
+        self.is_new.store(false, Ordering::SeqCst);
+        if self.forgets {
+            if generation > 0 {
+                warn!(
+                    "counting all partitions again from their first message; /ready tells when this is done"
+                );
+            }
+            *lock(&self.uncounted) = partitions.into_iter().collect();
+        }
+        self.tell();
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
@@ -104,11 +176,24 @@ impl ConsumerContext for Group {
     }
 }
 
+/// What was polled.
+pub enum Polled {
+    Message(Received),
+    /// All messages that the partition had have been polled. Only a store that forgets needs this.
+    End {
+        generation: u64,
+        partition: i32,
+    },
+}
+
 /// A message, as it was polled.
 pub struct Received {
     pub generation: u64,
     pub partition: i32,
     pub offset: i64,
+    /// The first offset that the broker still has, and the one after the last message. It is only there with the first
+    /// message after an assignment, and if librdkafka has given up a position since the message before.
+    pub watermarks: Option<(i64, i64)>,
     pub event: Result<Event, Undecodable>,
 }
 
@@ -126,22 +211,117 @@ impl Undecodable {
     }
 }
 
+/// `None` for a temporary error, which has been logged already.
+pub fn polled(
+    consumer: &StreamConsumer<Group>,
+    polled: KafkaResult<BorrowedMessage<'_>>,
+) -> Option<Result<Polled>> {
+    let group = consumer.context();
+    let message = match polled {
+        Ok(message) => Ok(message),
+        Err(KafkaError::PartitionEOF(partition)) => Err(partition),
+        Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
+            return Some(Err(anyhow!("the consumer can't go on: {error}")));
+        }
+        Err(error) => {
+            group.refused(&error);
+            return None;
+        }
+    };
+    if group.refused.swap(false, Ordering::SeqCst) {
+        group.tell();
+    }
+    if group.is_new.swap(false, Ordering::SeqCst) {
+        // What was polled is of the new topic, and comes again.
+        return begin_again(consumer).err().map(Err);
+    }
+    let generation = group.generation.load(Ordering::SeqCst);
+    let message = match message {
+        Ok(message) => message,
+        Err(partition) => return Some(Ok(Polled::End { generation, partition })),
+    };
+    let event = Event::decode(message.payload().unwrap_or_default());
+    Some(Ok(Polled::Message(Received {
+        generation,
+        partition: message.partition(),
+        offset: message.offset(),
+        watermarks: group.watermarks(consumer, &message),
+        event: event.map_err(|error| Undecodable { message: message.detach(), error }),
+    })))
+}
+
+/// Begins all assigned partitions of a new topic with their first message.
+fn begin_again(consumer: &StreamConsumer<Group>) -> Result<()> {
+    let mut partitions = consumer.assignment().map_err(plain)?;
+    let topic = partitions.elements().first().map(|one| one.topic().to_owned());
+    warn!(
+        topic,
+        "the topic was deleted and created again; the new one is counted from its first message"
+    );
+    partitions.set_all_offsets(Offset::Beginning).map_err(plain)?;
+    let sought = block_in_place(|| consumer.seek_partitions(partitions, ANSWER_TIMEOUT));
+    let mut partitions =
+        sought.map_err(|error| plain(error).context("cannot read the new topic"))?;
+    if !consumer.context().forgets {
+        // librdkafka would commit no offset that is lower than the one before.
+        partitions.set_all_offsets(Offset::Offset(0)).map_err(plain)?;
+        consumer.commit(&partitions, CommitMode::Async).map_err(plain)?;
+    }
+    Ok(())
+}
+
 impl Group {
-    /// `None` for a temporary error, which has been logged already.
-    pub fn received(&self, message: KafkaResult<BorrowedMessage>) -> Option<Result<Received>> {
-        let message = match message {
-            Ok(message) => message,
-            Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
-                return Some(Err(anyhow!("the consumer can't go on: {error}")));
-            }
-            Err(_) => return None,
-        };
-        let event = Event::decode(message.payload().unwrap_or_default());
-        Some(Ok(Received {
-            generation: self.generation.load(Ordering::SeqCst),
-            partition: message.partition(),
-            offset: message.offset(),
-            event: event.map_err(|error| Undecodable { message: message.detach(), error }),
-        }))
+    /// Must be called when all messages before the end of a partition are counted.
+    pub fn counted(&self, partition: i32) {
+        if lock(&self.uncounted).remove(&partition) {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        match lock(&self.uncounted).len() {
+            0 => self.health.is_whole(),
+            left => self.health.lacks(format!("{left} partitions are not counted up to their end")),
+        }
+    }
+
+    fn refused(&self, error: &KafkaError) {
+        if let Some(code) = error.rdkafka_error_code().filter(|code| REFUSALS.contains(code)) {
+            self.refused.store(true, Ordering::SeqCst);
+            self.health.lacks(format!("the broker refuses this consumer: {code}"));
+        }
+    }
+
+    fn watermarks(
+        &self,
+        consumer: &StreamConsumer<Self>,
+        message: &BorrowedMessage<'_>,
+    ) -> Option<(i64, i64)> {
+        let (topic, partition) = (message.topic(), message.partition());
+        let now = (self.generation.load(Ordering::SeqCst), self.resets.load(Ordering::SeqCst));
+        if lock(&self.seen).insert(partition, now) == Some(now) {
+            return None;
+        }
+        let answer = block_in_place(|| consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT));
+        // Without an answer, the messages before this one are assumed to be deleted.
+        Some(answer.unwrap_or((message.offset(), i64::MAX)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_id_of_a_topic_is_told_from_its_first_one() {
+        let line =
+            |id| format!("[thrd:main]: Topic a changed id from {id} to hKJeFVUJQpGD5oUyYzPKCg");
+        assert!(renews(&line("VUKSDuUiRUuCLnlQmYyF3w")));
+        assert!(!renews(&line("AAAAAAAAAAAAAAAAAAAAAA")));
+        assert!(!renews("[thrd:main]: Topic a [0] Leader 1 Epoch 0"));
     }
 }

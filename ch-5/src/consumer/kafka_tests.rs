@@ -77,7 +77,8 @@ async fn until_counted(store: &StatsStore, messages: u64) {
 /// Runs a consumer while `work` is done, and then ends it cleanly.
 async fn run_beside(config: config::Consumer, store: &StatsStore, work: impl Future<Output = ()>) {
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(run(config, Counters::default(), store.clone(), shutdown.clone()));
+    let (counters, health) = (Counters::default(), Health::default());
+    let running = tokio::spawn(run(config, counters, store.clone(), health, shutdown.clone()));
     work.await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
@@ -134,7 +135,7 @@ async fn broker_that_goes_away_and_fails_is_ridden_out() {
     produce(&cluster, &[GOOD; 10]).await;
     let store = StatsStore::Memory(Arc::default());
     let config = config(&cluster, Storage::Memory);
-    let broker = Broker::connect(&config.broker).unwrap();
+    let broker = Broker::connect(&config.broker, vec!["wikipedia.changes".to_owned()]).unwrap();
     let work = async {
         until_counted(&store, 10).await;
         cluster.broker_down(1).unwrap();

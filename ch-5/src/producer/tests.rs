@@ -79,8 +79,8 @@ async fn produce(
     config: &config::Producer,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let counters = Counters::default();
-    let writer = Writer::new(config, &counters).unwrap();
+    let (counters, health) = (Counters::default(), Health::default());
+    let writer = Writer::new(config, &counters, &health).unwrap();
     let produced = super::produce(events, resume, &writer, shutdown).await;
     writer.close().await;
     produced
@@ -95,15 +95,16 @@ async fn write_slice(
 ) -> Result<()> {
     let (sender, mut pieces) = mpsc::channel(PIECES);
     read(events, sender).await.unwrap();
-    let writer = Writer::new(config, counters).unwrap();
+    let health = Health::default();
+    let writer = Writer::new(config, counters, &health).unwrap();
     let written = write_all(&mut pieces, place, &writer).await;
     writer.close().await;
     written
 }
 
 async fn write_cursors(config: &config::Producer, places: impl IntoIterator<Item = Resume>) {
-    let counters = Counters::default();
-    let writer = Writer::new(config, &counters).unwrap();
+    let (counters, health) = (Counters::default(), Health::default());
+    let writer = Writer::new(config, &counters, &health).unwrap();
     for place in places {
         writer.write_cursor(&place).await.unwrap();
     }

@@ -63,6 +63,17 @@ enum Command {
     Produce {
         #[command(flatten)]
         topic: Named,
+        /// How the batches are compressed: none, gzip, snappy, lz4 or zstd.
+        #[arg(long, default_value = "none")]
+        codec: String,
+    },
+    /// Delete the records of each partition whose offsets are below a number.
+    DeleteRecords {
+        #[command(flatten)]
+        topic: Named,
+        /// Example: 100
+        #[arg(long)]
+        before: i64,
     },
     /// Print every record from the beginning to where the partitions end now, as `produce` takes them.
     Consume {
@@ -107,7 +118,10 @@ fn run(command: Command) -> Result<()> {
             topics::create(&topic.broker, &topic.name, partitions, &config)
         }
         Command::Delete { topic } => topics::delete(&topic.broker, &topic.name),
-        Command::Produce { topic } => produce::run(&topic.broker, &topic.name),
+        Command::Produce { topic, codec } => produce::run(&topic.broker, &topic.name, &codec),
+        Command::DeleteRecords { topic, before } => {
+            topics::delete_records(&topic.broker, &topic.name, before)
+        }
         Command::Consume { topic, limit } => read::print(&topic.broker, &topic.name, limit),
         Command::Count { topic } => read::count(&topic.broker, &topic.name),
     }

@@ -55,8 +55,9 @@ impl ProducerContext for Reports {
     }
 }
 
-pub fn run(broker: &str, topic: &str) -> Result<()> {
+pub fn run(broker: &str, topic: &str, codec: &str) -> Result<()> {
     let mut settings = settings(broker);
+    settings.set("compression.type", codec);
     settings.set("enable.idempotence", "true");
     // Java's partitioner, which the chapters use as well: a user's events stay in one partition.
     settings.set("partitioner", "murmur2_random");

@@ -1,4 +1,4 @@
-//! `topic`, `create` and `delete`.
+//! `topic`, `create`, `delete` and `delete-records`.
 
 use anyhow::Result;
 use anyhow::anyhow;
@@ -86,6 +86,22 @@ pub fn delete(broker: &str, name: &str) -> Result<()> {
         .collect();
     check("delete", there)?;
     println!("{}", json!({ "deleted": name }));
+    Ok(())
+}
+
+pub fn delete_records(broker: &str, name: &str, before: i64) -> Result<()> {
+    let mut offsets = TopicPartitionList::new();
+    for marks in watermarks(&reader(broker, None)?, broker, name)? {
+        let offset = Offset::Offset(before.clamp(marks.low, marks.high));
+        offsets.add_partition_offset(name, marks.partition, offset)?;
+    }
+    let deleted = runtime()?
+        .block_on(admin(broker)?.delete_records(&offsets, &options()))
+        .map_err(|error| unanswered(broker, &error))?;
+    for partition in deleted.elements() {
+        partition.error().map_err(|error| anyhow!("topic {name}: {error}"))?;
+    }
+    println!("{}", json!({ "deleted": name, "before": before }));
     Ok(())
 }
 

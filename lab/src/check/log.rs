@@ -14,6 +14,13 @@ pub fn tells_skipped(line: &str, count: u64) -> bool {
     words.iter().any(|word| lower.contains(word)) && numbers(line).contains(&count)
 }
 
+/// Whether a line tells that `count` messages were gone before they were read.
+pub fn tells_gone(line: &str, count: u64) -> bool {
+    let words = ["gone", "deleted", "missed", "lost"];
+    let lower = line.to_lowercase();
+    words.iter().any(|word| lower.contains(word)) && numbers(line).contains(&count)
+}
+
 /// The whole numbers in a text; those of a clock, as `09`, are none.
 fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit())

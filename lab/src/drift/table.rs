@@ -62,10 +62,11 @@ pub const TABLE: &[Row] = &[
     row("src/config/file.rs",            ". N = = = = = ="), // The file .env, or what CONFIG_FILE names.
     row("src/config/tests.rs",           ". N C = C C C ="),
     row("src/healthcheck.rs",            ". N = = = = = ="),
+    row("src/health.rs",                 ". . . . N = = ="), // What a role lacks, as it says itself.
     row("src/watch.rs",                  ". N = = = = = ="),
     row("src/resume.rs",                 ". N = = = = = ="), // Where to go on in the stream.
     row("src/resume/tests.rs",           ". N = = = = = ="),
-    row("src/counter.rs",                ". N = = = = = ="),
+    row("src/counter.rs",                ". N = = C = = ="),
     row("src/wikimedia.rs",              ". N = = = = = ="),
     row("src/wikimedia/counters.rs",     ". N = = = = = ="),
     row("src/wikimedia/guard.rs",        ". N = = = = = ="), // Before the parser: sizes, UTF-8, line ends.
@@ -92,6 +93,7 @@ pub const TABLE: &[Row] = &[
     row("src/store/tests.rs",            ". . N = C = C ="),
     row("src/consumer.rs",               ". . N = C C C ="),
     row("src/consumer/group.rs",         ". . . . N C C ="), // What is assigned, and messages as they come.
+    row("src/consumer/jump.rs",          ". . . . N = C ="), // What an offset means that was not to come next.
     row("src/consumer/kafka_tests.rs",   ". . . . N = C ="),
     row("src/producer.rs",               ". . . . N C C ="),
     row("src/producer/tests.rs",         ". . . . N C C ="),

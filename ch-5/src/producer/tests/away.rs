@@ -25,7 +25,8 @@ async fn long_events_stop_the_reading_sooner() {
     let (shutdown, read, length) = (CancellationToken::new(), Arc::default(), 256 * 1024);
     let long = stream::iter((1..).map(move |number| long_event(number, length)));
     let producing = produce(place(0), counted(long, Arc::clone(&read)), &config, &shutdown);
-    let most = BYTES / length + PIECE;
+    // Of each, there are at least a payload and a copy of it, with room for a longer one.
+    let most = BYTES / (2 * length) + PIECE;
     tokio::select! {
         produced = producing => panic!("{produced:?}"),
         () = reading_stops(&read, most / 2, most) => {}

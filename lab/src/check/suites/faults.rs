@@ -4,9 +4,17 @@
 mod broker;
 mod consumers;
 mod kills;
+mod paused;
 mod refusals;
+mod topic;
 
 use crate::check::runner::Check;
 
-pub const CHECKS: &[&[Check]] =
-    &[broker::CHECKS, kills::CHECKS, consumers::CHECKS, refusals::CHECKS];
+pub const CHECKS: &[&[Check]] = &[
+    broker::CHECKS,
+    kills::CHECKS,
+    consumers::CHECKS,
+    paused::CHECKS,
+    refusals::CHECKS,
+    topic::CHECKS,
+];

@@ -1,0 +1,204 @@
+//! What happens to a topic while a consumer is not looking: messages are deleted, the topic is made anew. And whatever
+//! other clients write to it.
+
+use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::Continue;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::check::log;
+use crate::check::messages;
+use crate::check::progress;
+use crate::check::runner::Check;
+use crate::check::runner::KAFKA;
+use crate::check::runner::Needs;
+use crate::check::session;
+use crate::check::subject::CONSUMER;
+use crate::check::subject::PRODUCER;
+use crate::check::subject::Subject;
+use crate::check::topics::PARTITIONS;
+use crate::check::topics::Topics;
+use crate::check::wait;
+use crate::check::wait::SOON;
+use crate::process;
+use crate::process::Program;
+use crate::process::Signal;
+use crate::replay;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        name: "messages are deleted before they were read",
+        expected: "the others counted; topic, partition, first and last offset on stderr, and at the end how many are gone",
+        hint: "compare the offset of each message with the one that was to come; librdkafka goes on with the oldest, and only logs it",
+        run: |subject| Box::pin(gone(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "the topic is made anew while a consumer with the memory store runs",
+        expected: "the 2,000 messages of the new one counted, all of them; a line on stderr that names the topic",
+        hint: "librdkafka goes on with the old offset, and only logs that the topic has another id",
+        run: |subject| Box::pin(made_anew_memory(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "the topic is made anew while a consumer with Cassandra runs",
+        expected: "the 2,000 messages of the new one counted and committed, all of them; none twice after a restart",
+        hint: "librdkafka commits no offset that is lower than the one before, unless it is asked to",
+        needs: Needs::FaultsAndCassandra,
+        run: |subject| Box::pin(made_anew_cassandra(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "the topic is deleted",
+        expected: "/ready 503 with the topic's name in its error; /status 200",
+        hint: "ask for the metadata of the topic, and look at the error in it",
+        run: |subject| Box::pin(deleted(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "batches come in every codec",
+        expected: "all counted: none, gzip, snappy, lz4 and zstd, from the producer and from another client, mixed",
+        hint: "librdkafka has gzip and zstd only with its features libz and zstd",
+        run: |subject| Box::pin(codecs(subject)),
+        ..KAFKA
+    },
+];
+
+async fn gone(subject: &Subject) -> Result<()> {
+    const FIRST: u64 = 600;
+    const BEFORE: u64 = 300;
+    let topics = progress::topics_to_write_to(subject).await?;
+    let broker = subject.broker()?;
+    let in_each = |numbers: std::ops::Range<u64>| {
+        let mut records = messages::some_events(numbers);
+        for (number, record) in records.iter_mut().enumerate() {
+            record.partition = Some(number as i32 % PARTITIONS);
+        }
+        records
+    };
+    broker.produce(&topics.events, &in_each(0..FIRST)).await?;
+    let mut server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
+    session::has_counted(&server.client, FIRST).await?;
+    server.process()?.signal(Signal::STOP)?;
+    // 500 in each partition, of which 100 are read, and 300 are deleted.
+    broker.produce(&topics.events, &in_each(FIRST..5 * FIRST)).await?;
+    broker.delete_records(&topics.events, BEFORE).await?;
+    server.process()?.signal(Signal::CONT)?;
+    let partitions = PARTITIONS.unsigned_abs().into();
+    let (each, gone) = (FIRST / partitions, BEFORE * partitions - FIRST);
+    session::has_counted(&server.client, 5 * FIRST - gone).await?;
+    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    let said = process::tail(&stderr);
+    for partition in 0..partitions {
+        let numbers = [partition, each, BEFORE - 1];
+        let told = stderr.iter().any(|line| log::names(line, &topics.events, &numbers));
+        ensure!(told, "no line with topic, partition and offsets {numbers:?}; stderr:\n{said}");
+    }
+    let counted = stderr.iter().rev().take(10).any(|line| log::tells_gone(line, gone));
+    ensure!(counted, "no line at the end with {gone}; stderr:\n{said}");
+    Ok(())
+}
+
+async fn made_anew_memory(subject: &Subject) -> Result<()> {
+    let topics = progress::topics_to_write_to(subject).await?;
+    made_anew(subject, &topics, |program| topics.set(program)).await
+}
+
+async fn made_anew_cassandra(subject: &Subject) -> Result<()> {
+    let topics = progress::topics_to_write_to(subject).await?;
+    let keyspace = subject.keyspace()?;
+    let set = |program: Program| keyspace.set(topics.set(program));
+    made_anew(subject, &topics, set).await?;
+    progress::all_committed(subject, &topics).await?;
+    let again = subject.start_role(CONSUMER, set).await?;
+    subject.broker()?.produce(&topics.events, &messages::some_events(3_000..3_100)).await?;
+    session::has_counted(&again.client, 3_100).await?;
+    drop(again);
+    keyspace.remove().await
+}
+
+async fn made_anew(
+    subject: &Subject,
+    topics: &Topics,
+    set: impl Fn(Program) -> Program,
+) -> Result<()> {
+    let broker = subject.broker()?;
+    broker.produce(&topics.events, &messages::some_events(0..1_000)).await?;
+    let mut server = subject.start_role(CONSUMER, set).await?;
+    session::has_counted(&server.client, 1_000).await?;
+    // So that it sees nothing of what is between the old topic and the new one.
+    server.process()?.signal(Signal::STOP)?;
+    broker.delete(&topics.events).await?;
+    wait::until(SOON, async || {
+        let made = broker.create(&topics.events, PARTITIONS, &[]).await;
+        Ok(made.map_or_else(|error| Continue(format!("{error:#}")), Break))
+    })
+    .await?;
+    progress::partitions(subject, &topics.events, None).await?;
+    broker.produce(&topics.events, &messages::some_events(1_000..3_000)).await?;
+    server.process()?.signal(Signal::CONT)?;
+    session::has_counted(&server.client, 3_000).await?;
+    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    let warns = |line: &str| line.to_lowercase().contains("warn") && line.contains(&topics.events);
+    let told = stderr.iter().any(|line| warns(line));
+    ensure!(told, "no warning that names the topic; stderr:\n{}", process::tail(&stderr));
+    Ok(())
+}
+
+async fn deleted(subject: &Subject) -> Result<()> {
+    let topics = progress::topics_to_write_to(subject).await?;
+    let server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
+    wait::until(SOON, async || {
+        let ready = server.client.get("/ready").await?.status == 200;
+        Ok(if ready { Break(()) } else { Continue("/ready is never 200".to_owned()) })
+    })
+    .await?;
+    subject.broker()?.delete(&topics.events).await?;
+    wait::until(SOON, async || {
+        let answer = server.client.get("/ready").await?;
+        let named = answer.text().contains(&topics.events);
+        if answer.status == 503 && named {
+            return Ok(Break(()));
+        }
+        Ok(Continue(format!("GET /ready: {}, {}", answer.status, answer.text())))
+    })
+    .await?;
+    server.lives().await
+}
+
+async fn codecs(subject: &Subject) -> Result<()> {
+    let topics = progress::topics_to_write_to(subject).await?;
+    let broker = subject.broker()?;
+    let consumer = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
+    let mut sent = 0;
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let records = messages::some_events(sent..sent + 1_000);
+        broker.produce_in(&topics.events, &records, codec).await?;
+        let replay = replay::start(replay::Options::of(1_000)).await?;
+        // Each producer begins with a cursor of its own.
+        let mut producer = subject
+            .start_role(PRODUCER, |program| {
+                topics
+                    .set(program)
+                    .env("WIKIPEDIA_STREAM_URL", replay.stream_url())
+                    .env("CURSOR_TOPIC", format!("{}.{codec}", topics.cursor))
+                    .env("REDPANDA_PROPERTIES", format!("compression.type={codec}"))
+            })
+            .await
+            .with_context(|| format!("with {codec}"))?;
+        wait::until(SOON, async || {
+            let finished = replay.progress().finished;
+            Ok(if finished { Break(()) } else { Continue("the stream is not read".to_owned()) })
+        })
+        .await?;
+        sent += 1_000 + replay.truth().messages;
+        progress::at_least(subject, &topics, sent).await?;
+        producer.ends_on(Signal::TERM).await?;
+        session::has_counted(&consumer.client, sent)
+            .await
+            .with_context(|| format!("with {codec}"))?;
+    }
+    Ok(())
+}
