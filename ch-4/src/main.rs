@@ -109,3 +109,35 @@ async fn serve_beside(
     tokio::try_join!(biased; http::serve(address, routes, shutdown), role)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+
+    use tokio::net::TcpListener;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn role_does_not_begin_if_its_port_is_taken() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = other.local_addr().unwrap();
+        let began = Arc::new(AtomicBool::new(false));
+        let role = {
+            let began = Arc::clone(&began);
+            async move {
+                began.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+        };
+        let served = serve_beside(role, address, Router::new(), CancellationToken::new());
+        let error = served.await.unwrap_err().to_string();
+        assert!(error.contains("cannot listen on"), "{error}");
+        // A role that has a task of its own would begin now.
+        yield_now().await;
+        assert!(!began.load(Ordering::SeqCst));
+    }
+}

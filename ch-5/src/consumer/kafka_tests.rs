@@ -148,3 +148,49 @@ async fn broker_that_goes_away_and_fails_is_ridden_out() {
     };
     run_beside(config, &store, work).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_that_forgets_is_ready_when_all_is_counted() {
+    let cluster = cluster(3);
+    produce(&cluster, &[GOOD; 2_000]).await;
+    let (store, health) = (StatsStore::Memory(Arc::default()), Health::default());
+    let shutdown = CancellationToken::new();
+    let config = config(&cluster, Storage::Memory);
+    let counters = Counters::default();
+    let consumer = run(config, counters, store.clone(), health.clone(), shutdown.clone());
+    let stop = async {
+        until(async || health.ready().is_err()).await;
+        let missing = health.ready().unwrap_err().to_string();
+        assert!(missing.contains("not assigned"), "{missing}");
+        until(async || health.ready().is_ok()).await;
+        assert_eq!(store.snapshot(1).await.unwrap().messages, 2_000);
+        shutdown.cancel();
+    };
+    tokio::join!(consumer, stop).0.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_that_the_group_refuses_says_so_until_it_is_taken() {
+    for (refusal, name) in [
+        (
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL,
+            "InconsistentGroupProtocol",
+        ),
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, "GroupAuthorizationFailed"),
+    ] {
+        let cluster = cluster(1);
+        cluster.request_errors(RDKafkaApiKey::JoinGroup, &[refusal; 10_000]);
+        let (store, health) = (StatsStore::Memory(Arc::default()), Health::default());
+        let shutdown = CancellationToken::new();
+        let config = config(&cluster, Storage::Cassandra);
+        let consumer = run(config, Counters::default(), store, health.clone(), shutdown.clone());
+        let stop = async {
+            let lacks = |what| health.ready().is_err_and(|error| error.to_string().contains(what));
+            until(async || lacks(name)).await;
+            cluster.clear_request_errors(RDKafkaApiKey::JoinGroup);
+            until(async || health.ready().is_ok()).await;
+            shutdown.cancel();
+        };
+        tokio::join!(consumer, stop).0.unwrap();
+    }
+}

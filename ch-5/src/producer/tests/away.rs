@@ -57,6 +57,35 @@ async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
     }
 }
 
+/// The queue of librdkafka has no room for all that were refused and are sent again. An answer takes so long that the
+/// broker goes away in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_while_refused_messages_wait_for_a_broker_is_in_time_and_moves_no_cursor() {
+    let (cluster, config) = setup(1, &[("queue.buffering.max.messages", "10")]);
+    write_cursors(&config, [place(10)]).await;
+    cluster.broker_round_trip_time(1, Duration::from_millis(200)).unwrap();
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 1_000]);
+    let (shutdown, counters, health) =
+        (CancellationToken::new(), Counters::default(), Health::default());
+    let writer = Writer::new(&config, &counters, &health).unwrap();
+    let stop = async {
+        until("some are sent again", || writer.alone.initialized()).await;
+        cluster.broker_down(1).unwrap();
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        shutdown.cancel();
+        Instant::now()
+    };
+    let more = events(11..=5_000).chain(stream::pending());
+    let producing = super::super::produce(more, place(10), &writer, &shutdown);
+    let (produced, stopped) = tokio::join!(producing, stop);
+    produced.unwrap();
+    writer.close().await;
+    assert!(stopped.elapsed() < Duration::from_secs(9));
+    cluster.broker_up(1).unwrap();
+    assert_eq!(read_cursor(&config).await, place(10));
+}
+
 /// An answer takes so long that the shutdown comes before the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_before_a_shutdown_is_written_and_the_cursor_after_it() {

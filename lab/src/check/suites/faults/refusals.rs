@@ -18,6 +18,7 @@ use crate::check::stream::change;
 use crate::check::subject::CONSUMER;
 use crate::check::subject::Subject;
 use crate::check::topics::PARTITIONS;
+use crate::check::topics::Topics;
 use crate::process;
 use crate::process::Signal;
 
@@ -34,6 +35,13 @@ pub const CHECKS: &[Check] = &[
         expected: "1,990 of 2,000 events in the topic; each of the 10 too long named by its id on stderr; no end, no loop",
         hint: "a batch that is refused may hold good messages: send each by itself, and pass over those still refused",
         run: |subject| Box::pin(too_long(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "the broker refuses messages without a key",
+        expected: "of 100 events each that with a user in the topic once; those of 1, 2, 3 and 50 without one named by their ids; no end",
+        hint: "with more than one bad message in a batch, librdkafka calls the good ones InvalidDifferentRecord: send each by itself",
+        run: |subject| Box::pin(without_key(subject)),
         ..KAFKA
     },
 ];
@@ -88,17 +96,58 @@ async fn too_long(subject: &Subject) -> Result<()> {
     let expected: Vec<u64> = (0..EVENTS).filter(|number| !is_long(*number)).collect();
     progress::at_least(subject, &topics, expected.len() as u64).await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    came_and_named(subject, &topics, &expected, &stderr, EVENTS).await
+}
+
+/// The `expected` events are in the topic, each once, and the other ones of `events` are named on stderr.
+async fn came_and_named(
+    subject: &Subject,
+    topics: &Topics,
+    expected: &[u64],
+    stderr: &[String],
+    events: u64,
+) -> Result<()> {
     let records = subject.broker()?.consume(&topics.events).await?;
     let mut came = messages::ids(&records)?;
     came.sort();
     let id = |number: u64| change(number)["meta"]["id"].as_str().map(str::to_owned);
-    let expected: Vec<String> = expected.into_iter().filter_map(id).collect();
-    ensure!(came == expected, "{} messages and not the {} that fit", came.len(), expected.len());
-    for id in (0..EVENTS).filter(|number| is_long(*number)).filter_map(id) {
+    let wanted: Vec<String> = expected.iter().copied().filter_map(id).collect();
+    ensure!(came == wanted, "{} messages and not the {} that fit", came.len(), wanted.len());
+    for id in (0..events).filter(|number| !expected.contains(number)).filter_map(id) {
         stderr.iter().find(|line| line.contains(&id)).with_context(|| {
-            let said = process::tail(&stderr);
+            let said = process::tail(stderr);
             format!("stderr:\n{said}\nwithout {id}")
         })?;
+    }
+    Ok(())
+}
+
+/// Of a compacted topic, each message needs a key. The events of redacted pages have no user.
+async fn without_key(subject: &Subject) -> Result<()> {
+    const EVENTS: u64 = 100;
+    for bad in [1, 2, 3, 50] {
+        let topics = subject.topics().await?;
+        let compacted = [("cleanup.policy", "compact")];
+        subject.broker()?.create(&topics.events, PARTITIONS, &compacted).await?;
+        let is_bad = |number: u64| (number + 1) * bad / EVENTS > number * bad / EVENTS;
+        let body: String = (0..EVENTS)
+            .map(|number| {
+                let mut event = change(number);
+                event["user"] = json!(format!("User {}", number % 7));
+                if is_bad(number) {
+                    event["user"] = json!(null);
+                }
+                block(number, &event.to_string())
+            })
+            .collect();
+        let stream = Stream::start(vec![Reply::hold(body)]).await?;
+        let mut server = subject.start_producer(&topics, &stream.url()).await?;
+        let expected: Vec<u64> = (0..EVENTS).filter(|number| !is_bad(*number)).collect();
+        progress::at_least(subject, &topics, expected.len() as u64).await?;
+        let (_, stderr) = server.ends_on(Signal::TERM).await?;
+        came_and_named(subject, &topics, &expected, &stderr, EVENTS)
+            .await
+            .with_context(|| format!("with {bad} without a user"))?;
     }
     Ok(())
 }
