@@ -128,7 +128,7 @@ async fn without_key(subject: &Subject) -> Result<()> {
     for bad in [1, 2, 3, 50] {
         let topics = subject.topics().await?;
         let compacted = [("cleanup.policy", "compact")];
-        subject.broker()?.create(&topics.events, PARTITIONS, &compacted).await?;
+        subject.broker()?.create(&topics.events, 1, &compacted).await?;
         let is_bad = |number: u64| (number + 1) * bad / EVENTS > number * bad / EVENTS;
         let body: String = (0..EVENTS)
             .map(|number| {
