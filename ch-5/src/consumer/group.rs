@@ -1,7 +1,7 @@
 //! The consumer as a member of its group: its settings, its assignment, and what it polls.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -104,7 +104,7 @@ pub struct Group {
     /// How often librdkafka has given up the position in a partition, because the broker does not have this offset.
     resets: AtomicU64,
     /// The generation and the resets at the last message of each partition.
-    seen: Mutex<HashMap<i32, (u64, u64)>>,
+    seen: Mutex<BTreeMap<i32, (u64, u64)>>,
     /// The topic has been deleted and created again.
     is_new: AtomicBool,
     /// Whether the store forgets, and counts all partitions again after they are assigned.

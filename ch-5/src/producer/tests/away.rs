@@ -103,3 +103,24 @@ async fn what_was_read_before_a_shutdown_is_written_and_the_cursor_after_it() {
     assert_eq!(copies(&config, 1_000), [1; 1_000]);
     assert_eq!(read_cursor(&config).await, place(1_000));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_that_acknowledges_nothing_is_told_until_it_does() {
+    let (cluster, config) = setup(1, &[("retry.backoff.max.ms", "100")]);
+    let too_few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[too_few; 100_000]);
+    let (shutdown, counters, health) =
+        (CancellationToken::new(), Counters::default(), Health::default());
+    let writer = Writer::new(&config, &counters, &health).unwrap();
+    let watching = async {
+        until("it is told", || health.ready().is_err()).await;
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        until("it is told no more", || health.ready().is_ok()).await;
+        shutdown.cancel();
+    };
+    let more = events(1..=10).chain(stream::pending());
+    let producing = super::super::produce(more, place(0), &writer, &shutdown);
+    tokio::join!(producing, watching).0.unwrap();
+    writer.close().await;
+    assert_eq!(copies(&config, 10), [1; 10]);
+}

@@ -97,7 +97,8 @@ async fn bad(subject: &Subject, roles: &[&str], name: &str, values: &[&str]) -> 
 async fn bad_broker(subject: &Subject) -> Result<()> {
     let values = ["localhost", "127.0.0.1:99999", "127.0.0.1:9092,other"];
     bad(subject, &BOTH, "REDPANDA_BROKER", &values).await?;
-    let values = ["no-value", "client.rack=a,=b"];
+    // What a promise depends on, and another name of it.
+    let values = ["no-value", "client.rack=a,=b", "acks=0", "request.required.acks=0"];
     bad(subject, &BOTH, "REDPANDA_PROPERTIES", &values).await
 }
 
