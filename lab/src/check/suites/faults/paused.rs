@@ -33,9 +33,9 @@ pub const CHECKS: &[Check] = &[
         ..KAFKA
     },
     Check {
-        name: "one of two consumers with Cassandra is paused past its session",
-        expected: "the other counts all; the paused one says that it has lost its partitions; no count that falls for good",
-        hint: "before chapter 7 what it had taken before the pause may be written over what the other wrote; a reload heals the rest",
+        name: "one of two consumers with Cassandra is paused past its session, between two writes",
+        expected: "the other counts all, and so do both afterwards; the paused one says that it has lost its partitions",
+        hint: "load totals after each assignment; in the middle of a write it sets totals back, which chapter 7 ends",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(cassandra(subject)),
         ..KAFKA

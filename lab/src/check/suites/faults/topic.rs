@@ -8,12 +8,14 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
+use crate::broker::Record;
 use crate::check::log;
 use crate::check::messages;
 use crate::check::progress;
 use crate::check::runner::Check;
 use crate::check::runner::KAFKA;
 use crate::check::runner::Needs;
+use crate::check::server::Server;
 use crate::check::session;
 use crate::check::subject::CONSUMER;
 use crate::check::subject::PRODUCER;
@@ -32,7 +34,15 @@ pub const CHECKS: &[Check] = &[
         name: "messages are deleted before they were read",
         expected: "the others counted; topic, partition, first and last offset on stderr, and at the end how many are gone",
         hint: "compare the offset of each message with the one that was to come; librdkafka goes on with the oldest, and only logs it",
-        run: |subject| Box::pin(gone(subject)),
+        run: |subject| Box::pin(gone_memory(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "messages are deleted while no consumer with Cassandra runs",
+        expected: "the same lines after the next start: the position stands beside the totals",
+        hint: "compare the first message of each partition with the position that its totals belong to",
+        needs: Needs::FaultsAndCassandra,
+        run: |subject| Box::pin(gone_cassandra(subject)),
         ..KAFKA
     },
     Check {
@@ -66,33 +76,58 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
-async fn gone(subject: &Subject) -> Result<()> {
-    const FIRST: u64 = 600;
-    const BEFORE: u64 = 300;
+/// Of each partition, so many messages are read before the first are deleted, and all below this offset are deleted.
+const READ: u64 = 100;
+const BELOW: u64 = 300;
+const EACH: u64 = 500;
+
+/// The same number of events in each partition.
+fn in_each(from: u64, to: u64) -> Vec<Record> {
+    let partitions = u64::from(PARTITIONS.unsigned_abs());
+    let mut records = messages::some_events(from * partitions..to * partitions);
+    for (number, record) in (0..).zip(&mut records) {
+        record.partition = Some(number % PARTITIONS);
+    }
+    records
+}
+
+async fn gone_memory(subject: &Subject) -> Result<()> {
     let topics = progress::topics_to_write_to(subject).await?;
     let broker = subject.broker()?;
-    let in_each = |numbers: std::ops::Range<u64>| {
-        let mut records = messages::some_events(numbers);
-        for (number, record) in records.iter_mut().enumerate() {
-            record.partition = Some(number as i32 % PARTITIONS);
-        }
-        records
-    };
-    broker.produce(&topics.events, &in_each(0..FIRST)).await?;
+    broker.produce(&topics.events, &in_each(0, READ)).await?;
     let mut server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
-    session::has_counted(&server.client, FIRST).await?;
+    session::has_counted(&server.client, READ * u64::from(PARTITIONS.unsigned_abs())).await?;
     server.process()?.signal(Signal::STOP)?;
-    // 500 in each partition, of which 100 are read, and 300 are deleted.
-    broker.produce(&topics.events, &in_each(FIRST..5 * FIRST)).await?;
-    broker.delete_records(&topics.events, BEFORE).await?;
+    broker.produce(&topics.events, &in_each(READ, EACH)).await?;
+    broker.delete_records(&topics.events, BELOW).await?;
     server.process()?.signal(Signal::CONT)?;
+    tells_what_is_gone(&topics, &mut server).await
+}
+
+async fn gone_cassandra(subject: &Subject) -> Result<()> {
+    let topics = progress::topics_to_write_to(subject).await?;
+    let keyspace = subject.keyspace()?;
+    let set = |program: Program| keyspace.set(topics.set(program));
+    let broker = subject.broker()?;
+    broker.produce(&topics.events, &in_each(0, READ)).await?;
+    let mut server = subject.start_role(CONSUMER, set).await?;
+    session::has_counted(&server.client, READ * u64::from(PARTITIONS.unsigned_abs())).await?;
+    server.ends_on(Signal::TERM).await?;
+    broker.produce(&topics.events, &in_each(READ, EACH)).await?;
+    broker.delete_records(&topics.events, BELOW).await?;
+    let mut server = subject.start_role(CONSUMER, set).await?;
+    tells_what_is_gone(&topics, &mut server).await?;
+    keyspace.remove().await
+}
+
+async fn tells_what_is_gone(topics: &Topics, server: &mut Server) -> Result<()> {
     let partitions = PARTITIONS.unsigned_abs().into();
-    let (each, gone) = (FIRST / partitions, BEFORE * partitions - FIRST);
-    session::has_counted(&server.client, 5 * FIRST - gone).await?;
+    let gone = (BELOW - READ) * partitions;
+    session::has_counted(&server.client, EACH * partitions - gone).await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     let said = process::tail(&stderr);
     for partition in 0..partitions {
-        let numbers = [partition, each, BEFORE - 1];
+        let numbers = [partition, READ, BELOW - 1];
         let told = stderr.iter().any(|line| log::names(line, &topics.events, &numbers));
         ensure!(told, "no line with topic, partition and offsets {numbers:?}; stderr:\n{said}");
     }
