@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::ops::ControlFlow::Break;
+use std::ops::ControlFlow::Continue;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -17,7 +19,9 @@ use crate::check::runner::PROCESS;
 use crate::check::stopping;
 use crate::check::subject::PRODUCER;
 use crate::check::subject::Subject;
+use crate::check::wait;
 use crate::check::wait::PATIENCE;
+use crate::check::wait::SOON;
 use crate::client::Raw;
 use crate::process::Signal;
 use crate::replay;
@@ -52,13 +56,15 @@ async fn answers(subject: &Subject) -> Result<()> {
     for (path, expected) in
         [("/status", json!({"status": "ok"})), ("/ready", json!({"ready": true}))]
     {
-        let response = server.client.get(path).await?;
-        ensure!(
-            response.status == 200 && response.json()? == expected,
-            "GET {path}: {}, {}",
-            response.status,
-            response.text()
-        );
+        // It is ready when it has read its cursor.
+        wait::until(SOON, async || {
+            let response = server.client.get(path).await?;
+            if response.status == 200 && response.json()? == expected {
+                return Ok(Break(()));
+            }
+            Ok(Continue(format!("GET {path}: {}, {}", response.status, response.text())))
+        })
+        .await?;
     }
     let response = server.client.get("/stats").await?;
     ensure!(response.status == 404, "GET /stats: {}", response.status);
