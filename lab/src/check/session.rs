@@ -67,6 +67,18 @@ pub async fn stats_with(client: &Client, token: &str) -> Result<Value> {
     Ok(stats)
 }
 
+/// Waits until `/ready` says so. A consumer is ready when its group has assigned partitions to it.
+pub async fn is_ready(client: &Client) -> Result<()> {
+    wait::until(SOON, async || {
+        let response = client.get("/ready").await?;
+        if response.status == 200 && response.json()? == json!({"ready": true}) {
+            return Ok(Break(()));
+        }
+        Ok(Continue(format!("GET /ready: {}, {}", response.status, response.text())))
+    })
+    .await
+}
+
 /// How many messages `/stats` has.
 pub async fn messages(client: &Client) -> Result<u64> {
     Ok(stats(client).await?["messages"].as_u64().unwrap_or_default())

@@ -185,11 +185,7 @@ async fn made_anew(
 async fn deleted(subject: &Subject) -> Result<()> {
     let topics = progress::topics_to_write_to(subject).await?;
     let server = subject.start_role(CONSUMER, |program| topics.set(program)).await?;
-    wait::until(SOON, async || {
-        let ready = server.client.get("/ready").await?.status == 200;
-        Ok(if ready { Break(()) } else { Continue("/ready is never 200".to_owned()) })
-    })
-    .await?;
+    session::is_ready(&server.client).await?;
     subject.broker()?.delete(&topics.events).await?;
     wait::until(SOON, async || {
         let answer = server.client.get("/ready").await?;

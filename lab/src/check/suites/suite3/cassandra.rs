@@ -97,8 +97,7 @@ async fn counted(subject: &Subject) -> Result<()> {
     options.faults.back = 20;
     let replay = replay::start(options).await?;
     let server = serve(subject, &topics, &keyspace, &replay).await?;
-    let ready = server.client.get("/ready").await?;
-    ensure!(ready.status == 200, "GET /ready: {}, {}", ready.status, ready.text());
+    session::is_ready(&server.client).await?;
     truth::equals_truth(&server.client, &replay, LONG).await?;
     drop(server);
     keyspace.remove().await

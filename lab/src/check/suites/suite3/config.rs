@@ -154,9 +154,7 @@ async fn storage(subject: &Subject) -> Result<()> {
 
 async fn in_memory(subject: &Subject) -> Result<()> {
     let server = subject.serve_with(|program| program.env("STORAGE", "in-memory")).await?;
-    let response = server.client.get("/ready").await?;
-    response.has_status(200).context("GET /ready")?;
-    Ok(())
+    session::is_ready(&server.client).await
 }
 
 async fn cassandra_away(subject: &Subject) -> Result<()> {

@@ -161,10 +161,7 @@ async fn shape(subject: &Subject) -> Result<()> {
 
 async fn ready(subject: &Subject) -> Result<()> {
     let server = subject.serve().await?;
-    let response = server.client.get("/ready").await?;
-    response.has_status(200)?;
-    ensure!(response.json()? == json!({"ready": true}), "{}", response.text());
-    Ok(())
+    session::is_ready(&server.client).await
 }
 
 async fn request_id(subject: &Subject) -> Result<()> {

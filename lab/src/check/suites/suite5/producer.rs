@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::ops::ControlFlow::Break;
-use std::ops::ControlFlow::Continue;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -16,12 +14,11 @@ use crate::check::messages;
 use crate::check::progress;
 use crate::check::runner::Check;
 use crate::check::runner::PROCESS;
+use crate::check::session;
 use crate::check::stopping;
 use crate::check::subject::PRODUCER;
 use crate::check::subject::Subject;
-use crate::check::wait;
 use crate::check::wait::PATIENCE;
-use crate::check::wait::SOON;
 use crate::client::Raw;
 use crate::process::Signal;
 use crate::replay;
@@ -53,19 +50,11 @@ pub const CHECKS: &[Check] = &[
 
 async fn answers(subject: &Subject) -> Result<()> {
     let server = subject.start_role(PRODUCER, |program| program).await?;
-    for (path, expected) in
-        [("/status", json!({"status": "ok"})), ("/ready", json!({"ready": true}))]
-    {
-        // It is ready when it has read its cursor.
-        wait::until(SOON, async || {
-            let response = server.client.get(path).await?;
-            if response.status == 200 && response.json()? == expected {
-                return Ok(Break(()));
-            }
-            Ok(Continue(format!("GET {path}: {}, {}", response.status, response.text())))
-        })
-        .await?;
-    }
+    let response = server.client.get("/status").await?;
+    response.has_status(200)?;
+    ensure!(response.json()? == json!({"status": "ok"}), "{}", response.text());
+    // It is ready when it has read its cursor.
+    session::is_ready(&server.client).await?;
     let response = server.client.get("/stats").await?;
     ensure!(response.status == 404, "GET /stats: {}", response.status);
     is_error(&response)
