@@ -69,7 +69,7 @@ pub fn keyspace(text: &str) -> Result<String> {
 
 /// Properties of librdkafka on which a promise of the program depends, with their other names. Those that the program sets
 /// are refused, because librdkafka would take either value. The last ones would stop a role, or fill its memory.
-const FIXED: [&str; 20] = [
+const FIXED: [&str; 21] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "allow.auto.create.topics",
@@ -90,10 +90,12 @@ const FIXED: [&str; 20] = [
     "delivery.report.only.error",
     "transactional.id",
     "statistics.interval.ms",
+    "internal.termination.signal",
 ];
 
+/// librdkafka also takes the properties of a topic with `topic.` before their names.
 pub fn is_fixed(property: &str) -> bool {
-    FIXED.contains(&property)
+    FIXED.contains(&property.strip_prefix("topic.").unwrap_or(property))
 }
 
 /// Names and values, in the order in which they were given.
