@@ -82,6 +82,9 @@ pub async fn run(
     let result = retry::in_time(&shutdown, consumed).await;
     let (messages, skipped) = (counters.messages.total(), counters.skipped.total());
     info!(messages, skipped, gone = counters.gone.total(), "reading ended");
+    if let Err(error) = group::end(&consumer) {
+        warn!("the topic was made anew, and its beginning could not be committed: {error:#}");
+    }
     // Dropping the consumer commits, leaves the group, and drops the messages that it has fetched. All of this blocks.
     if timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(consumer))).await.is_err() {
         warn!("the group was not left in time; its others wait until this member is missed");

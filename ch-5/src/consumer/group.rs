@@ -59,7 +59,7 @@ pub fn consumer(config: &config::Consumer, health: Health) -> Result<StreamConsu
     let forgets = matches!(config.store.storage, Storage::Memory);
     // A store that forgets reads the whole topic in a group of its own, and commits nothing.
     let group = if forgets { format!("{group}-{:016x}", fastrand::u64(..)) } else { group };
-    let (commits, ends) = if forgets { ("false", "true") } else { ("true", "false") };
+    let commits = if forgets { "false" } else { "true" };
     let mut settings = broker::settings(
         &config.broker,
         &[
@@ -80,7 +80,8 @@ pub fn consumer(config: &config::Consumer, health: Health) -> Result<StreamConsu
             ("enable.auto.commit", commits),
             // The offset to commit is stored after the event is written, not when librdkafka hands out the message.
             ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", ends),
+            // Also where nothing is written, something is polled after a topic was made anew.
+            ("enable.partition.eof", "true"),
             // See `Group::log`.
             ("debug", "metadata"),
         ],
@@ -179,7 +180,7 @@ impl ConsumerContext for Group {
 /// What was polled.
 pub enum Polled {
     Message(Received),
-    /// All messages that the partition had have been polled. Only a store that forgets needs this.
+    /// All messages that the partition had have been polled. Only a store that forgets waits for this.
     End {
         generation: u64,
         partition: i32,
@@ -260,12 +261,26 @@ fn begin_again(consumer: &StreamConsumer<Group>) -> Result<()> {
     );
     partitions.set_all_offsets(Offset::Beginning).map_err(plain)?;
     let sought = block_in_place(|| consumer.seek_partitions(partitions, ANSWER_TIMEOUT));
-    let mut partitions =
-        sought.map_err(|error| plain(error).context("cannot read the new topic"))?;
-    if !consumer.context().forgets {
-        // librdkafka would commit no offset that is lower than the one before.
-        partitions.set_all_offsets(Offset::Offset(0)).map_err(plain)?;
-        consumer.commit(&partitions, CommitMode::Async).map_err(plain)?;
+    sought.map_err(|error| plain(error).context("cannot read the new topic"))?;
+    commit_beginning(consumer)
+}
+
+/// The offsets of the old topic must not be committed for the new one. librdkafka would do so when the consumer is dropped,
+/// and by itself it would commit no offset that is lower than the one before.
+fn commit_beginning(consumer: &StreamConsumer<Group>) -> Result<()> {
+    if consumer.context().forgets {
+        return Ok(());
+    }
+    let mut partitions = consumer.assignment().map_err(plain)?;
+    partitions.set_all_offsets(Offset::Offset(0)).map_err(plain)?;
+    consumer.store_offsets(&partitions).map_err(plain)?;
+    consumer.commit(&partitions, CommitMode::Async).map_err(plain)
+}
+
+/// Must be called before the consumer is dropped.
+pub fn end(consumer: &StreamConsumer<Group>) -> Result<()> {
+    if consumer.context().is_new.swap(false, Ordering::SeqCst) {
+        commit_beginning(consumer)?;
     }
     Ok(())
 }

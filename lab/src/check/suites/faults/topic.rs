@@ -23,6 +23,7 @@ use crate::check::subject::Subject;
 use crate::check::topics::PARTITIONS;
 use crate::check::topics::Topics;
 use crate::check::wait;
+use crate::check::wait::PATIENCE;
 use crate::check::wait::SOON;
 use crate::process;
 use crate::process::Program;
@@ -58,6 +59,14 @@ pub const CHECKS: &[Check] = &[
         hint: "librdkafka commits no offset that is lower than the one before, unless it is asked to",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(made_anew_cassandra(subject)),
+        ..KAFKA
+    },
+    Check {
+        name: "the topic is made anew, and nothing is written while the consumer with Cassandra runs on",
+        expected: "a line on stderr that names the topic; the 2,000 messages that come after a SIGTERM and a start counted, all of them",
+        hint: "librdkafka commits the offsets of the old topic when it ends, and the next start goes on with them",
+        needs: Needs::FaultsAndCassandra,
+        run: |subject| Box::pin(made_anew_idle(subject)),
         ..KAFKA
     },
     Check {
@@ -165,6 +174,38 @@ async fn made_anew(
     session::has_counted(&server.client, 1_000).await?;
     // So that it sees nothing of what is between the old topic and the new one.
     server.process()?.signal(Signal::STOP)?;
+    make_anew(subject, topics).await?;
+    broker.produce(&topics.events, &messages::some_events(1_000..3_000)).await?;
+    server.process()?.signal(Signal::CONT)?;
+    session::has_counted(&server.client, 3_000).await?;
+    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    let told = stderr.iter().any(|line| warns(line, topics));
+    ensure!(told, "no warning that names the topic; stderr:\n{}", process::tail(&stderr));
+    Ok(())
+}
+
+async fn made_anew_idle(subject: &Subject) -> Result<()> {
+    let topics = progress::topics_to_write_to(subject).await?;
+    let keyspace = subject.keyspace()?;
+    let set = |program: Program| keyspace.set(topics.set(program));
+    let broker = subject.broker()?;
+    broker.produce(&topics.events, &messages::some_events(0..1_000)).await?;
+    let mut server = subject.start_role(CONSUMER, set).await?;
+    session::has_counted(&server.client, 1_000).await?;
+    progress::all_committed(subject, &topics).await?;
+    make_anew(subject, &topics).await?;
+    let told = server.process()?.stderr.line(PATIENCE, |line| warns(line, &topics)).await;
+    told.context("no warning that names the topic")?;
+    server.ends_on(Signal::TERM).await?;
+    broker.produce(&topics.events, &messages::some_events(1_000..3_000)).await?;
+    let again = subject.start_role(CONSUMER, set).await?;
+    session::has_counted(&again.client, 3_000).await?;
+    drop(again);
+    keyspace.remove().await
+}
+
+async fn make_anew(subject: &Subject, topics: &Topics) -> Result<()> {
+    let broker = subject.broker()?;
     broker.delete(&topics.events).await?;
     wait::until(SOON, async || {
         let made = broker.create(&topics.events, PARTITIONS, &[]).await;
@@ -172,14 +213,11 @@ async fn made_anew(
     })
     .await?;
     progress::partitions(subject, &topics.events, None).await?;
-    broker.produce(&topics.events, &messages::some_events(1_000..3_000)).await?;
-    server.process()?.signal(Signal::CONT)?;
-    session::has_counted(&server.client, 3_000).await?;
-    let (_, stderr) = server.ends_on(Signal::TERM).await?;
-    let warns = |line: &str| line.to_lowercase().contains("warn") && line.contains(&topics.events);
-    let told = stderr.iter().any(|line| warns(line));
-    ensure!(told, "no warning that names the topic; stderr:\n{}", process::tail(&stderr));
     Ok(())
+}
+
+fn warns(line: &str, topics: &Topics) -> bool {
+    line.to_lowercase().contains("warn") && line.contains(&topics.events)
 }
 
 async fn deleted(subject: &Subject) -> Result<()> {
