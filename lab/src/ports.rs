@@ -2,6 +2,9 @@
 //! sentence that can be acted on.
 //! Linux tells by `/proc`, other systems by `lsof`. Called by `up`, `services` and `doctor`.
 
+use std::env;
+use std::fs::File;
+use std::fs::TryLockError;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
@@ -33,6 +36,22 @@ pub async fn hold(port: u16) -> Option<TcpListener> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     None
+}
+
+/// Waits until no other lab tests a program on `port`, and keeps it from others until the file is dropped: an answer from
+/// there must be that of the program under test.
+pub async fn reserve(port: u16) -> Result<File> {
+    let path = env::temp_dir().join(format!("lab-port-{port}"));
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let mut told = false;
+    while let Err(TryLockError::WouldBlock) = file.try_lock() {
+        if !std::mem::replace(&mut told, true) {
+            eprintln!("another `cargo lab check` uses port {port}: waiting until it has ended");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(file)
 }
 
 /// The program that listens on `port`, as in `java (pid 4711)`; `None` where the port is free.
@@ -129,6 +148,17 @@ mod tests {
         assert!(PORTS.contains(&port), "{port}");
         let bound = [port, port + 1].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
         assert!(bound.iter().all(Result::is_ok), "{bound:?}");
+    }
+
+    #[tokio::test]
+    async fn port_is_reserved_for_one_at_a_time() {
+        let port = free_port().unwrap();
+        let first = reserve(port).await.unwrap();
+        let mut second = std::pin::pin!(reserve(port));
+        let waits = tokio::time::timeout(Duration::from_millis(200), &mut second).await;
+        assert!(waits.is_err());
+        drop(first);
+        tokio::time::timeout(Duration::from_secs(30), second).await.unwrap().unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ use anyhow::Result;
 use anyhow::bail;
 use tempfile::TempDir;
 
+use crate::check::subject::FIXED_PORT;
 use crate::check::subject::Subject;
 use crate::check::wait::START;
 use crate::check::wait::STOP;
@@ -22,9 +23,6 @@ use crate::process::Program;
 use crate::process::Signal;
 use crate::process::describe;
 use crate::scratch;
-
-/// The port of a program that knows no `HTTP_ADDR`.
-pub const FIXED_PORT: u16 = 7000;
 
 /// A server that answers, and the process behind it, if it is ours.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! and Cassandra.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -20,6 +21,7 @@ use crate::credentials::PASSWORD_HASH;
 use crate::credentials::USERNAME;
 use crate::docker;
 use crate::docker::docker;
+use crate::ports;
 use crate::ports::free_port;
 use crate::process::Program;
 use crate::services;
@@ -30,6 +32,9 @@ use crate::services::first_of;
 pub const SPLIT: u8 = 5;
 pub const PRODUCER: &str = "producer";
 pub const CONSUMER: &str = "consumer";
+
+/// The port of a program that knows no `HTTP_ADDR`.
+pub const FIXED_PORT: u16 = 7000;
 
 pub struct Subject {
     chapter: u8,
@@ -44,6 +49,8 @@ pub struct Subject {
     /// The roles that were tried out, and whether they work.
     pub roles: tokio::sync::Mutex<HashMap<String, bool>>,
     note: Mutex<Option<String>>,
+    /// Where the program may answer on the project's port, no other lab does so meanwhile.
+    _port: Option<File>,
 }
 
 enum Target {
@@ -63,7 +70,11 @@ impl Subject {
 
     pub async fn new(chapter: u8, program: Program) -> Result<Self> {
         let target = Target::Program(program, Stream::start(Vec::new()).await?);
-        Ok(Self::of(chapter, target))
+        let mut subject = Self::of(chapter, target);
+        if subject.has_fixed_port() {
+            subject._port = Some(ports::reserve(FIXED_PORT).await?);
+        }
+        Ok(subject)
     }
 
     fn of(chapter: u8, target: Target) -> Self {
@@ -77,6 +88,7 @@ impl Subject {
             quiet: Topics::new(),
             roles: tokio::sync::Mutex::default(),
             note: Mutex::default(),
+            _port: None,
         }
     }
 

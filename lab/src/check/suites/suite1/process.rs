@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::check::runner::Check;
 use crate::check::runner::PROCESS;
-use crate::check::server::FIXED_PORT;
+use crate::check::subject::FIXED_PORT;
 use crate::check::subject::Subject;
 use crate::check::wait::SOON;
 use crate::check::wait::STOP;
