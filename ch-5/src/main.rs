@@ -36,6 +36,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use axum::Router;
 use clap::Parser;
 use clap::Subcommand;
@@ -91,6 +92,11 @@ fn main() -> ExitCode {
 
 async fn produce(config: config::Producer, shutdown: CancellationToken) -> Result<()> {
     let cursor = Topic { name: config.cursor_topic(), partitions: 1, compacted: true };
+    ensure!(
+        cursor.name != config.broker.wikipedia_topic,
+        "CURSOR_TOPIC {}: it is WIKIPEDIA_TOPIC, and must be another topic",
+        cursor.name
+    );
     let topics = [events_topic(&config.broker), cursor];
     let opened = Broker::open(&config.broker, &topics);
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {

@@ -45,7 +45,11 @@ fn bad_value_is_refused_by_name() {
         (SERVER, "HTTP_ADDR", &["", "localhost", "127.0.0.1"][..]),
         ("watch", "USER_AGENT", &["", " ", "a\nb"]),
         (SERVER, "STORAGE", &["", "disk"]),
-        (SERVER, "CASSANDRA_NODES", &["", "localhost", ":9042", "localhost:", "localhost:99999"]),
+        (
+            SERVER,
+            "CASSANDRA_NODES",
+            &["", "localhost", ":9042", "localhost:99999", "http://a:9042"],
+        ),
         (SERVER, "CASSANDRA_KEYSPACE", &["", "2a", "_a", "A", "a-b", "a; DROP KEYSPACE b"]),
         (SERVER, "CASSANDRA_REPLICATION", &["0", "many"]),
         (SERVER, "ADMIN_USERNAME", &[""]),

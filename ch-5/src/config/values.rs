@@ -50,7 +50,8 @@ pub fn node(text: &str) -> Result<String> {
     let text = text.trim();
     let is_node = text
         .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        .filter(|(host, _)| !host.is_empty() && !host.contains('/'))
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     ensure!(is_node, "not host:port");
     Ok(text.to_owned())
 }

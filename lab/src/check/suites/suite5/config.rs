@@ -117,6 +117,10 @@ async fn bad_numbers(subject: &Subject) -> Result<()> {
 
 async fn bad_names(subject: &Subject) -> Result<()> {
     bad(subject, &[PRODUCER], "CURSOR_TOPIC", &["a topic", "."]).await?;
+    let same = subject.refuses(PRODUCER, &["CURSOR_TOPIC"], |program| {
+        program.env("CURSOR_TOPIC", "the-same").env("WIKIPEDIA_TOPIC", "the-same")
+    });
+    same.await.context("the topic of the events")?;
     bad(subject, &[CONSUMER], "CONSUMER_GROUP", &[""]).await
 }
 
