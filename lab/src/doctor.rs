@@ -42,7 +42,7 @@ fn summary(marks: &[Mark]) -> String {
         (0, later) => {
             format!("ready for the first chapters; {later} for later, see the lines with !\n")
         }
-        (now, _) => format!("not ready: {now} missing, see the lines with ✗\n"),
+        (now, _) => format!("not ready: {now} to mend, see the lines with ✗\n"),
     }
 }
 
@@ -61,6 +61,6 @@ mod tests {
 ";
         assert_eq!(format!("{good}{bad}"), expected);
         let marks = [good.mark, bad.mark];
-        assert_eq!(summary(&marks), "not ready: 1 missing, see the lines with ✗\n");
+        assert_eq!(summary(&marks), "not ready: 1 to mend, see the lines with ✗\n");
     }
 }

@@ -79,7 +79,8 @@ impl Server {
         process.signal(signal)?;
         let finished = process.finish(STOP).await?;
         if finished.status.signal() == Some(signal.as_raw()) {
-            bail!("the program has no handler for {signal:?}: {}", describe(finished.status));
+            let name = format!("{signal:?}").replace("Signal::", "SIG");
+            bail!("the program has no handler for {name}: {}", describe(finished.status));
         }
         finished.has_succeeded()?;
         Ok((finished.stdout, finished.stderr))

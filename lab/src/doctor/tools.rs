@@ -24,6 +24,8 @@ pub async fn look(tell: &mut impl FnMut(Finding)) {
     }
     let git = "to get the course and to compare chapters";
     tell(tool("git", &["--version"], git, &install("git"), Finding::attention).await);
+    let curl = "the examples of the READMEs";
+    tell(tool("curl", &["--version"], curl, &install("curl"), Finding::attention).await);
     docker().await.into_iter().for_each(&mut *tell);
     tell(java_17());
     let maven = "from ch-3 on, for `cargo lab services`, the first time each";
@@ -69,8 +71,9 @@ fn install(package: &str) -> String {
     }
 }
 
+/// Without the libraries that curl names after itself.
 fn first_line(text: &str) -> &str {
-    text.trim().lines().next().unwrap_or("")
+    text.trim().lines().next().and_then(|line| line.split(" libcurl/").next()).unwrap_or("")
 }
 
 /// Maven writes its name in bold even into a pipe.
