@@ -116,3 +116,10 @@ pub struct Auth {
     #[arg(long, env, hide_env_values = true, value_parser = values::password_hash)]
     pub admin_password_hash: String,
 }
+
+/// The defaults, except for some options of the command line.
+#[cfg(test)]
+pub fn for_test<T: Args>(options: &[&str]) -> T {
+    let command = T::augment_args(clap::Command::new("test").no_binary_name(true));
+    T::from_arg_matches(&command.get_matches_from(options)).unwrap()
+}

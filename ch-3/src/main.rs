@@ -10,12 +10,14 @@ mod consumer;
 mod counter;
 mod error;
 mod event;
+mod health;
 mod healthcheck;
 mod http;
 mod limit;
 mod log_limit;
 mod ops;
 mod printable;
+mod queue;
 mod request_log;
 mod resume;
 mod retry;
@@ -37,6 +39,7 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
+use crate::health::Health;
 use crate::store::StatsStore;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
@@ -88,11 +91,12 @@ async fn serve(config: config::Serve, shutdown: CancellationToken) -> Result<()>
         return Ok(());
     };
     let (store, auth) = opened?;
-    let ops = ops::routes(shutdown.clone(), store.clone());
+    let health = Health { store: Some(store.clone()), ..Health::default() };
+    let ops = ops::routes(shutdown.clone(), health.clone());
     let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = wikimedia::Counters::default();
-    let consumer = consumer::run(config, counters, store, shutdown.clone());
+    let consumer = consumer::run(config, counters, store, health, shutdown.clone());
     serve_beside(consumer, http_addr, routes, shutdown).await
 }
 

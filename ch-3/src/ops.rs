@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::Error;
+use crate::health::Health;
 use crate::log_limit::LogLimit;
-use crate::store::StatsStore;
 
 /// How long an answer to `/ready` is given again.
 const ANSWER_AGE: Duration = Duration::from_millis(500);
@@ -32,14 +32,14 @@ struct Ops {
     log_limit: Arc<LogLimit>,
     /// All requests that come while one is asking share its answer.
     answer: Arc<Mutex<Option<Answer>>>,
-    store: StatsStore,
+    health: Health,
 }
 
 /// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
 /// `{"ready":true}`. It answers 503 and names what is missing while the role cannot do its work, and after a shutdown
 /// has begun.
-pub fn routes(shutdown: CancellationToken, store: StatsStore) -> Router {
-    let ops = Ops { shutdown, log_limit: Arc::default(), answer: Arc::default(), store };
+pub fn routes(shutdown: CancellationToken, health: Health) -> Router {
+    let ops = Ops { shutdown, log_limit: Arc::default(), answer: Arc::default(), health };
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
@@ -65,17 +65,13 @@ async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
 impl Ops {
     /// The outermost message of an error names what is missing. The causes are only logged.
     async fn check(&self) -> Result<(), String> {
-        let Err(error) = self.ask().await else {
+        let Err(error) = self.health.ready().await else {
             return Ok(());
         };
         if let Some(withheld) = self.log_limit.allows() {
             warn!(withheld, "not ready: {error:#}");
         }
         Err(error.to_string())
-    }
-
-    async fn ask(&self) -> anyhow::Result<()> {
-        self.store.ready().await
     }
 }
 
@@ -92,6 +88,7 @@ mod tests {
 
     use super::*;
     use crate::store::Failures;
+    use crate::store::StatsStore;
 
     async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -107,20 +104,27 @@ mod tests {
         body["error"].take()
     }
 
+    fn health(store: StatsStore) -> Health {
+        Health { store: Some(store), ..Health::default() }
+    }
+
     #[tokio::test]
     async fn status_is_ok() {
-        let store = StatsStore::Memory(Arc::default());
-        let got = answer(routes(CancellationToken::new(), store), "/status").await;
+        let got = answer(routes(CancellationToken::new(), Health::default()), "/status").await;
         assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
     }
 
     #[tokio::test]
     async fn ready_says_why_it_is_not() {
         let shutdown = CancellationToken::new();
-        let routes = |store| routes(shutdown.clone(), store);
-        let failing = routes(StatsStore::Failing(Arc::default(), Arc::default()));
-        assert_eq!(reason(failing).await, "told to fail");
-        let ready = routes(StatsStore::Memory(Arc::default()));
+        let routes = |health| routes(shutdown.clone(), health);
+        let failing = StatsStore::Failing(Arc::default(), Arc::default());
+        assert_eq!(reason(routes(health(failing))).await, "told to fail");
+        let memory = health(StatsStore::Memory(Arc::default()));
+        memory.lacks("a thing");
+        assert_eq!(reason(routes(memory.clone())).await, "a thing");
+        memory.is_whole();
+        let ready = routes(memory);
         let got = answer(ready.clone(), "/ready").await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
         shutdown.cancel();
@@ -131,7 +135,7 @@ mod tests {
     async fn crowd_shares_one_answer_for_a_moment() {
         let failures = Arc::new(Failures::default());
         let store = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
-        let routes = routes(CancellationToken::new(), store);
+        let routes = routes(CancellationToken::new(), health(store));
         for questions in 1..=3 {
             join_all((0..200).map(|_| reason(routes.clone()))).await;
             assert_eq!(failures.questions.load(Ordering::SeqCst), questions);

@@ -1,29 +1,21 @@
 //! Reads the stream into the store. While writes fail, a bounded queue fills, and then reading stops. After a restart,
 //! reading goes on after the place that is in the store.
 
-use std::pin::pin;
-
 use anyhow::Result;
 use anyhow::anyhow;
 use futures_util::Stream;
-use futures_util::StreamExt;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config;
 use crate::event::Event;
+use crate::health::Health;
+use crate::queue::Queue;
 use crate::resume::Resume;
 use crate::retry;
 use crate::store::StatsStore;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
-
-/// Reading passes the events to writing in pieces of at most this many. A piece has fewer if fewer have arrived.
-const PIECE: usize = 50;
-
-/// The most pieces in the queue. All that are in it are written together. While it is full, reading waits.
-const PIECES: usize = 100;
 
 /// Reads until shutdown.
 ///
@@ -33,13 +25,16 @@ pub async fn run(
     config: config::Serve,
     counters: Counters,
     store: StatsStore,
+    health: Health,
     shutdown: CancellationToken,
 ) -> Result<()> {
+    health.lacks("the totals have not been loaded yet");
     let consumed = async {
         let loaded = retry::until_shutdown(&shutdown, || store.load());
         let Some(cursor) = loaded.await else {
             return Ok(());
         };
+        health.is_whole();
         let events = wikimedia::events(&config.stream, place(cursor)?, counters.clone())?;
         consume(events, &store, &shutdown).await
     };
@@ -56,44 +51,20 @@ fn place(cursor: Option<String>) -> Result<Resume> {
     cursor.parse().map_err(|error| anyhow!("bad cursor in the store: {error}"))
 }
 
-/// Events that were read together, and the place after the last of them.
-type Piece = (Vec<Event>, Resume);
-
-/// Reading has a task of its own: it goes on while a slice is written, and the next slice is what came meanwhile.
 async fn consume(
     events: impl Stream<Item = (Event, Resume)> + Send + 'static,
     store: &StatsStore,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let (sender, mut pieces) = mpsc::channel(PIECES);
-    let events = events.take_until(shutdown.clone().cancelled_owned());
-    let reading = tokio::spawn(read(events, sender));
-    let mut slice = Vec::new();
-    while pieces.recv_many(&mut slice, PIECES).await > 0 {
-        let (events, places): (Vec<Vec<Event>>, Vec<Resume>) = slice.drain(..).unzip();
-        let events: Vec<Event> = events.into_iter().flatten().collect();
-        let Some(place) = places.last() else {
-            continue;
-        };
-        let record = || store.record(&events, place);
+    let mut queue = Queue::of(events, shutdown);
+    while let Some((events, place)) = queue.slice().await {
+        let record = || store.record(&events, &place);
         if retry::until_shutdown(shutdown, record).await.is_none() {
             // The queue is not written either: the place would then be after events that are not counted.
             break;
         }
     }
-    drop(pieces);
-    Ok(reading.await?)
-}
-
-async fn read(events: impl Stream<Item = (Event, Resume)>, sender: mpsc::Sender<Piece>) {
-    let mut pieces = pin!(events.ready_chunks(PIECE));
-    while let Some(piece) = pieces.next().await {
-        let (events, mut places): (Vec<Event>, Vec<Resume>) = piece.into_iter().unzip();
-        let place = places.pop().unwrap_or_default();
-        if sender.send((events, place)).await.is_err() {
-            return;
-        }
-    }
+    queue.end().await
 }
 
 #[cfg(test)]
@@ -105,8 +76,13 @@ mod tests {
 
     use futures_util::stream;
     use tokio::time::sleep;
+    use tokio::time::timeout;
 
     use super::*;
+    use crate::auth::EXAMPLE_HASH;
+    use crate::auth::EXAMPLE_SECRET;
+    use crate::queue::PIECE;
+    use crate::queue::PIECES;
     use crate::retry::SHORTEST_WAIT;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -143,6 +119,19 @@ mod tests {
             let error = place(Some(cursor.to_owned())).unwrap_err().to_string();
             assert!(error.starts_with("bad cursor in the store: "), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn role_is_not_ready_while_the_totals_cannot_be_loaded() {
+        let options = ["--jwt-secret", EXAMPLE_SECRET, "--admin-username", "admin"];
+        let options = [&options[..], &["--admin-password-hash", EXAMPLE_HASH]].concat();
+        let (store, health) = (StatsStore::failing(u32::MAX, 0), Health::default());
+        let shutdown = CancellationToken::new();
+        let config = config::for_test(&options);
+        let running = run(config, Counters::default(), store, health.clone(), shutdown);
+        assert!(timeout(HOUR, running).await.is_err());
+        let missing = health.ready().await.unwrap_err().to_string();
+        assert_eq!(missing, "the totals have not been loaded yet");
     }
 
     #[tokio::test(start_paused = true)]

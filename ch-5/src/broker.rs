@@ -1,7 +1,10 @@
 //! The broker, Kafka or Redpanda: the settings that all clients of librdkafka share, and what they write to the log.
 
-pub mod ready;
 pub mod topics;
+
+use std::mem::replace;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use anyhow::anyhow;
 use rdkafka::ClientConfig;
@@ -16,23 +19,16 @@ use tracing::warn;
 use crate::config;
 use crate::log_limit::LogLimit;
 
-/// The properties of a client. REDPANDA_PROPERTIES may replace the `tunable` ones, but it is refused if it contains one of
-/// the `fixed` ones, on which a promise of the program depends.
-pub fn settings(
-    config: &config::Broker,
-    tunable: &[(&str, &str)],
-    fixed: &[(&str, &str)],
-) -> ClientConfig {
-    debug_assert!(fixed.iter().all(|(name, _)| config::is_fixed(name)));
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+/// The settings of a client: `ours`, and those of REDPANDA_PROPERTIES, which win. Those on which a promise of the program
+/// depends are refused there, see `config::values`.
+pub fn settings(config: &config::Broker, ours: &[(&str, &str)]) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("client.id", env!("CARGO_PKG_NAME"));
     // librdkafka waits up to 10 s between two attempts to connect. That is long for a broker that is back.
     settings.set("reconnect.backoff.max.ms", "2000");
-    settings.extend(tunable.iter().map(owned));
-    settings.extend(config.redpanda_properties.0.iter().cloned());
-    settings.extend(fixed.iter().map(owned));
     settings.set("bootstrap.servers", config.redpanda_broker.join(","));
+    settings.extend(ours.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    settings.extend(config.redpanda_properties.0.iter().cloned());
     settings.set_log_level(RDKafkaLogLevel::Info);
     settings
 }
@@ -42,6 +38,7 @@ pub fn settings(
 pub struct Log {
     errors: LogLimit,
     warnings: LogLimit,
+    last_reason: Mutex<String>,
 }
 
 impl ClientContext for Log {
@@ -59,8 +56,12 @@ impl ClientContext for Log {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
+        // The library reports each error of a producer twice.
+        let mut last_reason = self.last_reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = replace(&mut *last_reason, reason.to_owned()) != reason;
         // That all messages of a partition have been read is no error.
-        if code != Some(RDKafkaErrorCode::PartitionEOF)
+        if is_new
+            && code != Some(RDKafkaErrorCode::PartitionEOF)
             && let Some(withheld) = self.errors.allows()
         {
             warn!(withheld, ?code, "broker: {reason}");
@@ -89,11 +90,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn properties_of_the_user_win_over_the_tunable_ones() {
-        let mut config = config::Broker::for_test(&["127.0.0.1:9".to_owned()]);
-        config.redpanda_properties.0 = vec![("linger.ms".to_owned(), "7".to_owned())];
-        let settings = settings(&config, &[("linger.ms", "1")], &[("acks", "all")]);
-        let got = ["acks", "linger.ms", "bootstrap.servers"].map(|name| settings.get(name));
-        assert_eq!(got, [Some("all"), Some("7"), Some("127.0.0.1:9")]);
+    fn properties_of_the_user_win() {
+        let config = config::for_test(&["--redpanda-properties=linger.ms=7"]);
+        let settings = settings(&config, &[("linger.ms", "1"), ("acks", "all")]);
+        let got = ["acks", "linger.ms"].map(|name| settings.get(name));
+        assert_eq!(got, [Some("all"), Some("7")]);
     }
 }

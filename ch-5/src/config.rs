@@ -17,10 +17,9 @@ use reqwest::header::HeaderValue;
 pub use crate::config::read::parse;
 pub use crate::config::url::PrivateUrl;
 pub use crate::config::values::Properties;
-pub use crate::config::values::is_fixed;
 use crate::resume::Resume;
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Producer {
     /// Address on which the program serves HTTP. Example: 127.0.0.1:2112
     #[arg(long, env, default_value = "0.0.0.0:2112")]
@@ -85,7 +84,7 @@ pub struct Healthcheck {
     pub http_addr: SocketAddr,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Stream {
     /// URL of the RecentChange stream. Example: https://stream.wikimedia.org/v2/stream/recentchange
     #[arg(
@@ -147,6 +146,13 @@ pub struct Auth {
     pub admin_password_hash: String,
 }
 
+/// The defaults, except for some options of the command line.
+#[cfg(test)]
+pub fn for_test<T: Args>(options: &[&str]) -> T {
+    let command = T::augment_args(clap::Command::new("test").no_binary_name(true));
+    T::from_arg_matches(&command.get_matches_from(options)).unwrap()
+}
+
 #[derive(Args, Clone)]
 pub struct Broker {
     /// Kafka or Redpanda brokers to connect to first, separated by commas. Example: 127.0.0.1:9092
@@ -168,17 +174,4 @@ pub struct Broker {
     /// Number of copies of each event in a new topic. Example: 3
     #[arg(long, env, default_value = "1", value_parser = clap::value_parser!(i32).range(1..))]
     pub wikipedia_topic_replication: i32,
-}
-
-#[cfg(test)]
-impl Broker {
-    pub fn for_test(servers: &[String]) -> Self {
-        Self {
-            redpanda_broker: servers.to_vec(),
-            redpanda_properties: Properties::default(),
-            wikipedia_topic: "wikipedia.changes".to_owned(),
-            wikipedia_topic_partitions: 6,
-            wikipedia_topic_replication: 1,
-        }
-    }
 }

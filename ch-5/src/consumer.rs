@@ -2,7 +2,6 @@
 //! all messages with a lower offset are written. A restart, or another member of the group, goes on with this offset.
 
 mod group;
-mod jump;
 #[cfg(test)]
 mod kafka_tests;
 
@@ -19,6 +18,7 @@ use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::future::ready;
 use rdkafka::consumer::Consumer;
+use tokio::task::block_in_place;
 use tokio::task::spawn_blocking;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -28,8 +28,8 @@ use tracing::info;
 use tracing::warn;
 
 use crate::config;
+use crate::consumer::group::ANSWER_TIMEOUT;
 use crate::consumer::group::Polled;
-use crate::consumer::jump::Jump;
 use crate::counter::Counter;
 use crate::event::Event;
 use crate::health::Health;
@@ -76,14 +76,18 @@ pub async fn run(
             debug!(partition, next_offset, "offset not stored: {error}");
         }
     };
+    let first = |partition| {
+        let ends = || consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT);
+        block_in_place(ends).ok().map(|(first, _)| first)
+    };
     let ended = |partition| group.counted(partition);
-    let source = Source { topic, generation: &group.generation, written, ended };
+    let source = Source { topic, generation: &group.generation, first, written, ended };
     let consumed = consume(messages, source, &counters, &store, &shutdown);
     let result = retry::in_time(&shutdown, consumed).await;
     let (messages, skipped) = (counters.messages.total(), counters.skipped.total());
     info!(messages, skipped, gone = counters.gone.total(), "reading ended");
-    if let Err(error) = group::end(&consumer) {
-        warn!("the topic was made anew, and its beginning could not be committed: {error:#}");
+    if let Err(error) = group::begin_again(&consumer) {
+        warn!("{error:#}");
     }
     // Dropping the consumer commits, leaves the group, and drops the messages that it has fetched. All of this blocks.
     if timeout(CLOSE_TIMEOUT, spawn_blocking(move || drop(consumer))).await.is_err() {
@@ -93,9 +97,11 @@ pub async fn run(
 }
 
 /// Where the messages come from.
-struct Source<'a, W, E> {
+struct Source<'a, F, W, E> {
     topic: &'a str,
     generation: &'a AtomicU64,
+    /// Asks for the first offset that a partition still has.
+    first: F,
     /// Is called with a partition and the offset of its next message, after a slice of it is written.
     written: W,
     /// Is called with a partition, after all messages that it had are written.
@@ -105,7 +111,7 @@ struct Source<'a, W, E> {
 /// Writes the messages, slice by slice.
 async fn consume(
     messages: impl Stream<Item = Result<Polled>>,
-    source: Source<'_, impl Fn(i32, i64), impl Fn(i32)>,
+    source: Source<'_, impl Fn(i32) -> Option<i64>, impl Fn(i32, i64), impl Fn(i32)>,
     counters: &Counters,
     store: &StatsStore,
     shutdown: &CancellationToken,
@@ -122,22 +128,18 @@ async fn consume(
         let mut shares: BTreeMap<i32, (Vec<Event>, i64)> = BTreeMap::new();
         let mut ends = Vec::new();
         for polled in slice {
-            let message = match polled? {
-                Polled::Message(message) => message,
-                Polled::End { generation, partition } => {
-                    ends.extend((generation == current).then_some(partition));
-                    continue;
-                }
-            };
-            // A message that was polled before the last change of the assignment comes again, here or elsewhere.
-            if message.generation != current {
+            let Polled { generation, partition, message } = polled?;
+            // What was polled before the last change of the assignment comes again, here or elsewhere.
+            if generation != current {
                 continue;
             }
-            let partition = message.partition;
-            let loaded = positions.get(&partition).filter(|(loaded, _)| *loaded == current);
-            let next = match loaded {
-                Some((_, next)) => *next,
-                None => {
+            let Some(message) = message else {
+                ends.push(partition);
+                continue;
+            };
+            let next = match positions.get(&partition) {
+                Some((loaded, next)) if *loaded == current => *next,
+                _ => {
                     let load = || store.load(partition);
                     let Some(position) = retry::until_shutdown(shutdown, load).await else {
                         return Ok(());
@@ -145,11 +147,10 @@ async fn consume(
                     position.unwrap_or(message.offset)
                 }
             };
-            Jump::before(next, &message, loaded.is_none()).tell(
-                source.topic,
-                &message,
-                &counters.gone,
-            );
+            if next != message.offset {
+                let first = (source.first)(partition).unwrap_or(message.offset);
+                counters.gone.add_all(tell(source.topic, partition, next, message.offset, first));
+            }
             positions.insert(partition, (current, message.offset + 1));
             counters.messages.add();
             let (events, next_offset) = shares.entry(partition).or_default();
@@ -172,11 +173,29 @@ async fn consume(
             }
             (source.written)(partition, next_offset);
         }
-        ends.into_iter().for_each(&source.ended);
+        for partition in ends {
+            (source.ended)(partition);
+        }
         // While there are many messages, this task never waits. It must let the other tasks run.
         yield_now().await;
     }
     Ok(())
+}
+
+/// Tells why a message has another offset than the one that was to come `next`, and returns how many messages were
+/// deleted before they were read. (Some offsets belong to no message.)
+fn tell(topic: &str, partition: i32, next: i64, offset: i64, first: i64) -> u64 {
+    if offset < next {
+        let why = "written and not committed, or the topic was made anew";
+        warn!(topic, partition, from = offset, to = next - 1, "counted again: {why}");
+        return 0;
+    }
+    let gone = u64::try_from(first.min(offset) - next).unwrap_or_default();
+    if gone > 0 {
+        let to = first.min(offset) - 1;
+        warn!(topic, partition, from = next, to, messages = gone, "deleted before they were read");
+    }
+    gone
 }
 
 #[cfg(test)]
@@ -195,8 +214,7 @@ mod tests {
 
     fn message(generation: u64, partition: i32, offset: i64) -> Result<Polled> {
         let event = Ok(Event { domain: Some(partition.to_string()), ..Event::default() });
-        let watermarks = None;
-        Ok(Polled::Message(Received { generation, partition, offset, watermarks, event }))
+        Ok(Polled { generation, partition, message: Some(Received { offset, event }) })
     }
 
     /// Consumes until the end of `messages`, or a shutdown after `wait`, and returns the commits in their order.
@@ -209,7 +227,8 @@ mod tests {
         let committed = Mutex::new(Vec::new());
         let written = |partition, offset| committed.lock().unwrap().push((partition, offset));
         let (counters, shutdown) = (Counters::default(), CancellationToken::new());
-        let source = Source { topic: "a", generation, written, ended: |_| {} };
+        let first = |_| Some(0);
+        let source = Source { topic: "a", generation, first, written, ended: |_| {} };
         let consumed = consume(messages, source, &counters, store, &shutdown);
         let stop = async {
             sleep(wait).await;
@@ -249,6 +268,18 @@ mod tests {
             assert_eq!(committed, []);
             assert_eq!(store.snapshot(1).await.unwrap().messages, 0);
         }
+    }
+
+    #[test]
+    fn only_offsets_that_the_broker_does_not_have_any_more_are_gone() {
+        let gone = |next, offset, first| tell("a", 0, next, offset, first);
+        assert_eq!(gone(5, 8, 8), 3);
+        // More has been deleted since this message was fetched.
+        assert_eq!(gone(5, 8, 50), 3);
+        // From 7 on, there are only marks of transactions.
+        assert_eq!(gone(5, 8, 7), 2);
+        assert_eq!(gone(5, 8, 0), 0);
+        assert_eq!(gone(7, 0, 0), 0);
     }
 
     /// Loading a partition into the memory store sets its counts to nothing.

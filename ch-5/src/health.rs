@@ -1,5 +1,4 @@
-//! What a role still lacks to do its work, as far as only the role itself knows it. The role says it here, and `/ready`
-//! asks.
+//! Whether the role can do its work. `/ready` asks, and the role says itself what only it knows.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -7,29 +6,45 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::bail;
 
-/// Clones share the same state.
+use crate::broker::topics::Broker;
+use crate::store::StatsStore;
+
+/// What the role needs. What is `None` is not asked. Clones share the same state.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<Option<String>>>);
+pub struct Health {
+    pub store: Option<StatsStore>,
+    pub broker: Option<Broker>,
+    pub lacking: Arc<Mutex<Option<String>>>,
+}
 
 impl Health {
     /// `what` is sent to everybody who asks, so it contains no secret.
     pub fn lacks(&self, what: impl Into<String>) {
-        *self.lock() = Some(what.into());
+        *self.lacking() = Some(what.into());
     }
 
     pub fn is_whole(&self) {
-        *self.lock() = None;
+        *self.lacking() = None;
     }
 
     /// # Errors
-    /// The role lacks something.
-    pub fn ready(&self) -> Result<()> {
-        self.lock().clone().map_or(Ok(()), |what| Err(anyhow!(what)))
+    /// The outermost message names what is missing, and may be sent to everybody.
+    pub async fn ready(&self) -> Result<()> {
+        if let Some(store) = &self.store {
+            store.ready().await?;
+        }
+        if let Some(broker) = &self.broker {
+            broker.ready().await?;
+        }
+        if let Some(what) = &*self.lacking() {
+            bail!("{what}");
+        }
+        Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lacking(&self) -> MutexGuard<'_, Option<String>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

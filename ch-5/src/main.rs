@@ -21,6 +21,7 @@ mod log_limit;
 mod ops;
 mod printable;
 mod producer;
+mod queue;
 mod request_log;
 mod resume;
 mod retry;
@@ -43,7 +44,7 @@ use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::broker::ready::Broker;
+use crate::broker::topics::Broker;
 use crate::broker::topics::Topic;
 use crate::health::Health;
 use crate::store::StatsStore;
@@ -102,8 +103,8 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
-    let health = Health::default();
-    let routes = ops::routes(shutdown.clone(), None, broker?, health.clone());
+    let health = Health { broker: Some(broker?), ..Health::default() };
+    let routes = ops::routes(shutdown.clone(), health.clone());
     let http_addr = config.http_addr;
     let counters = producer::Counters::default();
     let producer = producer::run(config, counters, health, shutdown.clone());
@@ -123,8 +124,8 @@ async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Resul
         return Ok(());
     };
     let (broker, store, auth) = opened?;
-    let health = Health::default();
-    let ops = ops::routes(shutdown.clone(), Some(store.clone()), broker, health.clone());
+    let health = Health { store: Some(store.clone()), broker: Some(broker), ..Health::default() };
+    let ops = ops::routes(shutdown.clone(), health.clone());
     let routes = ops.merge(api::routes(store.clone(), auth));
     let http_addr = config.http_addr;
     let counters = consumer::Counters::default();

@@ -14,11 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::broker::ready::Broker;
 use crate::error::Error;
 use crate::health::Health;
 use crate::log_limit::LogLimit;
-use crate::store::StatsStore;
 
 /// How long an answer to `/ready` is given again.
 const ANSWER_AGE: Duration = Duration::from_millis(500);
@@ -34,22 +32,14 @@ struct Ops {
     log_limit: Arc<LogLimit>,
     /// All requests that come while one is asking share its answer.
     answer: Arc<Mutex<Option<Answer>>>,
-    store: Option<StatsStore>,
-    broker: Broker,
     health: Health,
 }
 
 /// `GET /status` answers 200 `{"status":"ok"}` as long as the process serves HTTP. `GET /ready` answers 200
 /// `{"ready":true}`. It answers 503 and names what is missing while the role cannot do its work, and after a shutdown
 /// has begun.
-pub fn routes(
-    shutdown: CancellationToken,
-    store: Option<StatsStore>,
-    broker: Broker,
-    health: Health,
-) -> Router {
-    let (log_limit, answer) = (Arc::default(), Arc::default());
-    let ops = Ops { shutdown, log_limit, answer, store, broker, health };
+pub fn routes(shutdown: CancellationToken, health: Health) -> Router {
+    let ops = Ops { shutdown, log_limit: Arc::default(), answer: Arc::default(), health };
     Router::new().route("/status", get(status)).route("/ready", get(ready)).with_state(ops)
 }
 
@@ -75,21 +65,13 @@ async fn ready(State(ops): State<Ops>) -> Result<Json<Value>, Error> {
 impl Ops {
     /// The outermost message of an error names what is missing. The causes are only logged.
     async fn check(&self) -> Result<(), String> {
-        let Err(error) = self.ask().await else {
+        let Err(error) = self.health.ready().await else {
             return Ok(());
         };
         if let Some(withheld) = self.log_limit.allows() {
             warn!(withheld, "not ready: {error:#}");
         }
         Err(error.to_string())
-    }
-
-    async fn ask(&self) -> anyhow::Result<()> {
-        if let Some(store) = &self.store {
-            store.ready().await?;
-        }
-        self.broker.ready().await?;
-        self.health.ready()
     }
 }
 
@@ -102,12 +84,11 @@ mod tests {
     use axum::http::Request;
     use axum::http::StatusCode;
     use futures_util::future::join_all;
-    use rdkafka::mocking::MockCluster;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::config;
     use crate::store::Failures;
+    use crate::store::StatsStore;
 
     async fn answer(routes: Router, path: &str) -> (StatusCode, Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -123,47 +104,38 @@ mod tests {
         body["error"].take()
     }
 
-    fn broker(servers: String) -> Broker {
-        Broker::connect(&config::Broker::for_test(&[servers]), Vec::new()).unwrap()
+    fn health(store: StatsStore) -> Health {
+        Health { store: Some(store), ..Health::default() }
     }
 
     #[tokio::test]
     async fn status_is_ok() {
-        let broker = broker("127.0.0.1:9".to_owned());
-        let routes = routes(CancellationToken::new(), None, broker, Health::default());
-        let got = answer(routes, "/status").await;
+        let got = answer(routes(CancellationToken::new(), Health::default()), "/status").await;
         assert_eq!(got, (StatusCode::OK, json!({ "status": "ok" })));
     }
 
     #[tokio::test]
     async fn ready_says_why_it_is_not() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("a", 1, 1).unwrap();
-        let (shutdown, health) = (CancellationToken::new(), Health::default());
-        let config = config::Broker::for_test(&[cluster.bootstrap_servers()]);
-        // Another client each time, because an answer is used again for a moment.
-        let routes = |store| {
-            let broker = Broker::connect(&config, vec!["a".to_owned()]).unwrap();
-            routes(shutdown.clone(), store, broker, health.clone())
-        };
-        let memory = || Some(StatsStore::Memory(Arc::default()));
+        let shutdown = CancellationToken::new();
+        let routes = |health| routes(shutdown.clone(), health);
         let failing = StatsStore::Failing(Arc::default(), Arc::default());
-        assert_eq!(reason(routes(Some(failing))).await, "told to fail");
-        let got = answer(routes(memory()), "/ready").await;
+        assert_eq!(reason(routes(health(failing))).await, "told to fail");
+        let memory = health(StatsStore::Memory(Arc::default()));
+        memory.lacks("a thing");
+        assert_eq!(reason(routes(memory.clone())).await, "a thing");
+        memory.is_whole();
+        let ready = routes(memory);
+        let got = answer(ready.clone(), "/ready").await;
         assert_eq!(got, (StatusCode::OK, json!({ "ready": true })));
-        health.lacks("a thing");
-        assert_eq!(reason(routes(memory())).await, "a thing");
-        cluster.broker_down(1).unwrap();
-        assert_eq!(reason(routes(None)).await, "the broker does not answer");
         shutdown.cancel();
-        assert_eq!(reason(routes(memory())).await, "shutting down");
+        assert_eq!(reason(ready).await, "shutting down");
     }
+
     #[tokio::test(start_paused = true)]
     async fn crowd_shares_one_answer_for_a_moment() {
         let failures = Arc::new(Failures::default());
         let store = StatsStore::Failing(Arc::default(), Arc::clone(&failures));
-        let broker = broker("127.0.0.1:9".to_owned());
-        let routes = routes(CancellationToken::new(), Some(store), broker, Health::default());
+        let routes = routes(CancellationToken::new(), health(store));
         for questions in 1..=3 {
             join_all((0..200).map(|_| reason(routes.clone()))).await;
             assert_eq!(failures.questions.load(Ordering::SeqCst), questions);

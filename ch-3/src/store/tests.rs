@@ -16,13 +16,8 @@ fn fresh() -> config::Store {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-    let nodes = std::env::var("CASSANDRA_NODES").unwrap_or("127.0.0.1:9042".to_owned());
-    config::Store {
-        storage: Storage::Cassandra,
-        cassandra_nodes: vec![nodes],
-        cassandra_keyspace: format!("test_{now}_{}_{number}", std::process::id()),
-        cassandra_replication: 1,
-    }
+    let keyspace = format!("test_{now}_{}_{number}", std::process::id());
+    config::for_test(&["--storage=cassandra", "--cassandra-keyspace", &keyspace])
 }
 
 fn event(number: usize) -> Event {

@@ -68,9 +68,9 @@ pub fn keyspace(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Properties of librdkafka on which a promise of the program depends, with their other names. Those that the program sets
-/// are refused, because librdkafka would take either value. The last ones would stop a role, or fill its memory.
-const FIXED: [&str; 21] = [
+/// Properties of librdkafka on which a promise of the program depends, with their other names. They are refused. The last
+/// ones would stop a role, or fill its memory.
+const FIXED: [&str; 23] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "allow.auto.create.topics",
@@ -88,6 +88,8 @@ const FIXED: [&str; 21] = [
     "request.required.acks",
     "partitioner",
     "batch.num.messages",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.kbytes",
     "delivery.report.only.error",
     "transactional.id",
     "statistics.interval.ms",
@@ -95,7 +97,7 @@ const FIXED: [&str; 21] = [
 ];
 
 /// librdkafka also takes the properties of a topic with `topic.` before their names.
-pub fn is_fixed(property: &str) -> bool {
+fn is_fixed(property: &str) -> bool {
     FIXED.contains(&property.strip_prefix("topic.").unwrap_or(property))
 }
 

@@ -1,6 +1,5 @@
 //! The consumer as a member of its group: its settings, its assignment, and what it polls.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -42,7 +41,7 @@ use crate::health::Health;
 use crate::log_limit::LogLimit;
 
 /// How long the broker may take to answer a question. It has just sent a message.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Errors that end only when somebody changes something.
 const REFUSALS: [RDKafkaErrorCode; 6] = [
@@ -59,33 +58,28 @@ pub fn consumer(config: &config::Consumer, health: Health) -> Result<StreamConsu
     let forgets = matches!(config.store.storage, Storage::Memory);
     // A store that forgets reads the whole topic in a group of its own, and commits nothing.
     let group = if forgets { format!("{group}-{:016x}", fastrand::u64(..)) } else { group };
-    let commits = if forgets { "false" } else { "true" };
-    let mut settings = broker::settings(
-        &config.broker,
-        &[
-            // How much is fetched ahead, for all partitions together. librdkafka counts only the payloads, but needs
-            // about 400 bytes more for each message.
-            ("queued.max.messages.kbytes", "4096"),
-            // How soon fetching goes on after that limit was reached.
-            ("fetch.queue.backoff.ms", "5"),
-            ("auto.commit.interval.ms", "1000"),
-            // How soon the consumer notices that a topic was created or has more partitions.
-            ("topic.metadata.refresh.interval.ms", "10000"),
-        ],
-        &[
-            ("group.id", &group),
-            ("group.protocol", "classic"),
-            ("partition.assignment.strategy", "range,roundrobin"),
-            ("auto.offset.reset", "earliest"),
-            ("enable.auto.commit", commits),
-            // The offset to commit is stored after the event is written, not when librdkafka hands out the message.
-            ("enable.auto.offset.store", "false"),
-            // Also where nothing is written, something is polled after a topic was made anew.
-            ("enable.partition.eof", "true"),
-            // See `Group::log`.
-            ("debug", "metadata"),
-        ],
-    );
+    let ours = [
+        // How much is fetched ahead, for all partitions together. librdkafka counts only the payloads, but needs about
+        // 400 bytes more for each message.
+        ("queued.max.messages.kbytes", "4096"),
+        // How soon fetching goes on after that limit was reached.
+        ("fetch.queue.backoff.ms", "5"),
+        ("auto.commit.interval.ms", "1000"),
+        // How soon the consumer notices that a topic was created or has more partitions.
+        ("topic.metadata.refresh.interval.ms", "10000"),
+        ("group.id", group.as_str()),
+        ("group.protocol", "classic"),
+        ("partition.assignment.strategy", "range,roundrobin"),
+        ("auto.offset.reset", "earliest"),
+        ("enable.auto.commit", if forgets { "false" } else { "true" }),
+        // The offset to commit is stored after the event is written, not when librdkafka hands out the message.
+        ("enable.auto.offset.store", "false"),
+        // Also where nothing is written, something is polled after a topic was made anew.
+        ("enable.partition.eof", "true"),
+        // See `Group::log`.
+        ("debug", "metadata"),
+    ];
+    let mut settings = broker::settings(&config.broker, &ours);
     settings.set_log_level(RDKafkaLogLevel::Debug);
     info!(group, "joining");
     health.lacks(NOT_ASSIGNED);
@@ -102,10 +96,6 @@ const NOT_ASSIGNED: &str = "the group has not assigned partitions to this consum
 pub struct Group {
     /// The number of changes of the assignment so far.
     pub generation: AtomicU64,
-    /// How often librdkafka has given up the position in a partition, because the broker does not have this offset.
-    resets: AtomicU64,
-    /// The generation and the resets at the last message of each partition.
-    seen: Mutex<BTreeMap<i32, (u64, u64)>>,
     /// The topic has been deleted and created again.
     is_new: AtomicBool,
     /// Whether the store forgets, and counts all partitions again after they are assigned.
@@ -124,9 +114,6 @@ impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "METADATA" && renews(message) {
             self.is_new.store(true, Ordering::SeqCst);
-        }
-        if facility == "OFFSET" {
-            self.resets.fetch_add(1, Ordering::SeqCst);
         }
         self.log.log(level, facility, message);
     }
@@ -178,23 +165,15 @@ impl ConsumerContext for Group {
 }
 
 /// What was polled.
-pub enum Polled {
-    Message(Received),
-    /// All messages that the partition had have been polled. Only a store that forgets waits for this.
-    End {
-        generation: u64,
-        partition: i32,
-    },
-}
-
-/// A message, as it was polled.
-pub struct Received {
+pub struct Polled {
     pub generation: u64,
     pub partition: i32,
+    /// `None` if all messages that the partition had have been polled. Only a store that forgets waits for this.
+    pub message: Option<Received>,
+}
+
+pub struct Received {
     pub offset: i64,
-    /// The first offset that the broker still has, and the one after the last message. It is only there with the first
-    /// message after an assignment, and if librdkafka has given up a position since the message before.
-    pub watermarks: Option<(i64, i64)>,
     pub event: Result<Event, Undecodable>,
 }
 
@@ -218,9 +197,9 @@ pub fn polled(
     polled: KafkaResult<BorrowedMessage<'_>>,
 ) -> Option<Result<Polled>> {
     let group = consumer.context();
-    let message = match polled {
-        Ok(message) => Ok(message),
-        Err(KafkaError::PartitionEOF(partition)) => Err(partition),
+    let (partition, message) = match polled {
+        Ok(message) => (message.partition(), Some(message)),
+        Err(KafkaError::PartitionEOF(partition)) => (partition, None),
         Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
             return Some(Err(anyhow!("the consumer can't go on: {error}")));
         }
@@ -232,57 +211,40 @@ pub fn polled(
     if group.refused.swap(false, Ordering::SeqCst) {
         group.tell();
     }
-    if group.is_new.swap(false, Ordering::SeqCst) {
+    match begin_again(consumer) {
+        Ok(false) => {}
         // What was polled is of the new topic, and comes again.
-        return begin_again(consumer).err().map(Err);
+        Ok(true) => return None,
+        Err(error) => return Some(Err(error)),
     }
     let generation = group.generation.load(Ordering::SeqCst);
-    let message = match message {
-        Ok(message) => message,
-        Err(partition) => return Some(Ok(Polled::End { generation, partition })),
-    };
-    let event = Event::decode(message.payload().unwrap_or_default());
-    Some(Ok(Polled::Message(Received {
-        generation,
-        partition: message.partition(),
-        offset: message.offset(),
-        watermarks: group.watermarks(consumer, &message),
-        event: event.map_err(|error| Undecodable { message: message.detach(), error }),
-    })))
+    let message = message.map(|message| {
+        let event = Event::decode(message.payload().unwrap_or_default());
+        let event = event.map_err(|error| Undecodable { message: message.detach(), error });
+        Received { offset: message.offset(), event }
+    });
+    Some(Ok(Polled { generation, partition, message }))
 }
 
-/// Begins all assigned partitions of a new topic with their first message.
-fn begin_again(consumer: &StreamConsumer<Group>) -> Result<()> {
+/// If the topic was made anew, all assigned partitions begin with their first message, and `true` is returned. It must
+/// also be called before the consumer is dropped: this commits offsets, and those of the old topic would be wrong.
+pub fn begin_again(consumer: &StreamConsumer<Group>) -> Result<bool> {
+    let group = consumer.context();
+    if !group.is_new.swap(false, Ordering::SeqCst) {
+        return Ok(false);
+    }
     let mut partitions = consumer.assignment().map_err(plain)?;
     let topic = partitions.elements().first().map(|one| one.topic().to_owned());
-    warn!(
-        topic,
-        "the topic was deleted and created again; the new one is counted from its first message"
-    );
-    partitions.set_all_offsets(Offset::Beginning).map_err(plain)?;
+    warn!(topic, "deleted and created again; the new topic is counted from its first message");
+    partitions.set_all_offsets(Offset::Offset(0)).map_err(plain)?;
+    if !group.forgets {
+        consumer.store_offsets(&partitions).map_err(plain)?;
+        // By itself, librdkafka would commit no offset that is lower than the one before.
+        consumer.commit(&partitions, CommitMode::Async).map_err(plain)?;
+    }
     let sought = block_in_place(|| consumer.seek_partitions(partitions, ANSWER_TIMEOUT));
     sought.map_err(|error| plain(error).context("cannot read the new topic"))?;
-    commit_beginning(consumer)
-}
-
-/// The offsets of the old topic must not be committed for the new one. librdkafka would do so when the consumer is dropped,
-/// and by itself it would commit no offset that is lower than the one before.
-fn commit_beginning(consumer: &StreamConsumer<Group>) -> Result<()> {
-    if consumer.context().forgets {
-        return Ok(());
-    }
-    let mut partitions = consumer.assignment().map_err(plain)?;
-    partitions.set_all_offsets(Offset::Offset(0)).map_err(plain)?;
-    consumer.store_offsets(&partitions).map_err(plain)?;
-    consumer.commit(&partitions, CommitMode::Async).map_err(plain)
-}
-
-/// Must be called before the consumer is dropped.
-pub fn end(consumer: &StreamConsumer<Group>) -> Result<()> {
-    if consumer.context().is_new.swap(false, Ordering::SeqCst) {
-        commit_beginning(consumer)?;
-    }
-    Ok(())
+    Ok(true)
 }
 
 impl Group {
@@ -305,21 +267,6 @@ impl Group {
             self.refused.store(true, Ordering::SeqCst);
             self.health.lacks(format!("the broker refuses this consumer: {code}"));
         }
-    }
-
-    fn watermarks(
-        &self,
-        consumer: &StreamConsumer<Self>,
-        message: &BorrowedMessage<'_>,
-    ) -> Option<(i64, i64)> {
-        let (topic, partition) = (message.topic(), message.partition());
-        let now = (self.generation.load(Ordering::SeqCst), self.resets.load(Ordering::SeqCst));
-        if lock(&self.seen).insert(partition, now) == Some(now) {
-            return None;
-        }
-        let answer = block_in_place(|| consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT));
-        // Without an answer, the messages before this one are assumed to be deleted.
-        Some(answer.unwrap_or((message.offset(), i64::MAX)))
     }
 }
 

@@ -5,6 +5,7 @@ mod cursors;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -20,8 +21,11 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr;
+use tokio::time::sleep;
 
 use super::*;
+use crate::queue::PIECE;
+use crate::queue::PIECES;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -31,19 +35,16 @@ const TOPIC: &str = "wikipedia.changes";
 const CURSOR_TOPIC: &str = "wikipedia.changes.cursor";
 const DENIED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 
-fn setup(brokers: i32, properties: &[(&str, &str)]) -> (Cluster, config::Producer) {
+fn setup(brokers: i32, properties: &str) -> (Cluster, config::Producer) {
     let cluster = MockCluster::new(brokers).unwrap();
     cluster.create_topic(TOPIC, 3, 1).unwrap();
-    cluster.create_topic(CURSOR_TOPIC, 1, 1).unwrap();
-    let mut broker = config::Broker::for_test(&[cluster.bootstrap_servers()]);
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    broker.redpanda_properties.0 = properties.iter().map(owned).collect();
-    let stream = config::Stream {
-        wikipedia_stream_url: "http://127.0.0.1:9/".parse().unwrap(),
-        user_agent: "test/1.0 (test@example.org)".parse().unwrap(),
-    };
-    let http_addr = "127.0.0.1:0".parse().unwrap();
-    (cluster, config::Producer { http_addr, stream, broker, cursor_topic: None })
+    let servers = cluster.bootstrap_servers();
+    let options = ["--redpanda-broker", &servers, "--redpanda-properties", properties];
+    (cluster, config::for_test(&options))
+}
+
+fn writer(config: &config::Producer) -> Writer {
+    Writer::new(config.clone(), Counters::default(), Health::default()).unwrap()
 }
 
 fn place(number: usize) -> Resume {
@@ -57,11 +58,6 @@ fn event(number: usize) -> (Event, Resume) {
         ..Event::default()
     };
     (event, place(number))
-}
-
-fn long_event(number: usize, length: usize) -> (Event, Resume) {
-    let (event, place) = event(number);
-    (Event { title: Some("x".repeat(length)), ..event }, place)
 }
 
 fn events(numbers: RangeInclusive<usize>) -> impl Stream<Item = (Event, Resume)> {
@@ -79,32 +75,14 @@ async fn produce(
     config: &config::Producer,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let (counters, health) = (Counters::default(), Health::default());
-    let writer = Writer::new(config, &counters, &health).unwrap();
+    let writer = writer(config);
     let produced = super::produce(events, resume, &writer, shutdown).await;
     writer.close().await;
     produced
 }
 
-/// Gathers all events before the first is sent, so that they are one slice.
-async fn write_slice(
-    events: impl Stream<Item = (Event, Resume)>,
-    config: &config::Producer,
-    counters: &Counters,
-    place: &mut Resume,
-) -> Result<()> {
-    let (sender, mut pieces) = mpsc::channel(PIECES);
-    read(events, sender).await.unwrap();
-    let health = Health::default();
-    let writer = Writer::new(config, counters, &health).unwrap();
-    let written = write_all(&mut pieces, place, &writer).await;
-    writer.close().await;
-    written
-}
-
 async fn write_cursors(config: &config::Producer, places: impl IntoIterator<Item = Resume>) {
-    let (counters, health) = (Counters::default(), Health::default());
-    let writer = Writer::new(config, &counters, &health).unwrap();
+    let writer = writer(config);
     for place in places {
         writer.write_cursor(&place).await.unwrap();
     }
@@ -112,7 +90,7 @@ async fn write_cursors(config: &config::Producer, places: impl IntoIterator<Item
 }
 
 async fn read_cursor(config: &config::Producer) -> Resume {
-    cursor::read(config, cursor::READ_TIMEOUT).await.unwrap()
+    cursor::read(config).await.unwrap()
 }
 
 fn assert_denied(written: Result<()>) {
@@ -145,8 +123,8 @@ async fn reading_stops(read: &AtomicUsize, least: usize, most: usize) {
 
 fn reader(config: &config::Producer) -> BaseConsumer {
     // The answer to a commit would end the wait for a message.
-    let fixed = [("group.id", "reader"), ("enable.auto.commit", "false")];
-    broker::settings(&config.broker, &[], &fixed).create().unwrap()
+    let ours = [("group.id", "reader"), ("enable.auto.commit", "false")];
+    broker::settings(&config.broker, &ours).create().unwrap()
 }
 
 /// The offset after the last message of a partition.
@@ -183,32 +161,26 @@ fn copies(config: &config::Producer, count: usize) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_written_in_order_by_user_and_the_cursor_after_them() {
-    // So many that the queue has room again and again before the last one is in it.
     const COUNT: usize = 10_000;
-    // The second time librdkafka's own queue is full most of the time.
-    let full = [("queue.buffering.max.messages", "100"), ("linger.ms", "0")];
-    for properties in [&[][..], &full] {
-        let (_cluster, config) = setup(1, properties);
-        let shutdown = CancellationToken::new();
-        produce(place(0), events(1..=COUNT), &config, &shutdown).await.unwrap();
-        assert_eq!(copies(&config, COUNT), [1; COUNT]);
-        let mut of_user: HashMap<String, (i32, usize)> = HashMap::new();
-        for message in written(&config) {
-            let event = decoded(&message);
-            assert_eq!(message.key(), event.user.as_deref().map(str::as_bytes));
-            let id = event.id.unwrap();
-            let headers = message.headers().unwrap().iter();
-            let headers: Vec<_> = headers.map(|header| (header.key, header.value)).collect();
-            let json = b"application/json";
-            assert_eq!(headers, [("id", Some(id.as_bytes())), ("content-type", Some(json))]);
-            if let Some(user) = event.user {
-                let (partition, number) = (message.partition(), id.parse().unwrap());
-                let before = of_user.insert(user, (partition, number));
-                assert!(before.is_none_or(|before| before.0 == partition && before.1 < number));
-            }
+    let (_cluster, config) = setup(1, "");
+    produce(place(0), events(1..=COUNT), &config, &CancellationToken::new()).await.unwrap();
+    assert_eq!(copies(&config, COUNT), [1; COUNT]);
+    let mut of_user: HashMap<String, (i32, usize)> = HashMap::new();
+    for message in written(&config) {
+        let event = decoded(&message);
+        assert_eq!(message.key(), event.user.as_deref().map(str::as_bytes));
+        let id = event.id.unwrap();
+        let headers = message.headers().unwrap().iter();
+        let headers: Vec<_> = headers.map(|header| (header.key, header.value)).collect();
+        let json = b"application/json";
+        assert_eq!(headers, [("id", Some(id.as_bytes())), ("content-type", Some(json))]);
+        if let Some(user) = event.user {
+            let (partition, number) = (message.partition(), id.parse().unwrap());
+            let before = of_user.insert(user, (partition, number));
+            assert!(before.is_none_or(|before| before.0 == partition && before.1 < number));
         }
-        assert_eq!(read_cursor(&config).await, place(COUNT));
     }
+    assert_eq!(read_cursor(&config).await, place(COUNT));
 }
 
 /// Three batches, one of each partition, are refused and sent again one by one; of these the first is refused for good.
@@ -221,36 +193,35 @@ async fn refused_message_is_passed_over_and_no_other_is_lost() {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD,
     ] {
         // Long enough for a complete batch, even on a busy machine.
-        let (cluster, config) = setup(1, &[("linger.ms", "1000")]);
+        let (cluster, config) = setup(1, "linger.ms=1000");
         cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 4]);
-        let (counters, mut reached) = (Counters::default(), place(0));
-        write_slice(events(1..=1_000), &config, &counters, &mut reached).await.unwrap();
+        let writer = writer(&config);
+        let events: Vec<Event> = (1..=1_000).map(|number| event(number).0).collect();
+        writer.write(&events).await.unwrap();
         let copies = copies(&config, 1_000);
         assert!(copies.iter().all(|copies| *copies <= 1));
         let refused = copies.iter().filter(|copies| **copies == 0).count();
-        assert_eq!((refused, counters.refused.total()), (1, 1));
-        assert_eq!(counters.acknowledged.total(), 999);
-        assert_eq!(reached, place(1_000));
+        assert_eq!((refused, writer.counters.refused.total()), (1, 1));
+        assert_eq!(writer.counters.acknowledged.total(), 999);
     }
 }
 
-/// The third one is longer than all that may be read ahead.
 #[tokio::test(flavor = "multi_thread")]
 async fn message_too_long_for_librdkafka_is_passed_over() {
-    let (_cluster, config) = setup(1, &[("message.max.bytes", "1000")]);
-    let four = [event(1), long_event(2, 5_000), long_event(3, BYTES + 1), event(4)];
-    let shutdown = CancellationToken::new();
-    let producing = produce(place(0), stream::iter(four), &config, &shutdown);
-    timeout(DEADLINE, producing).await.expect("in time").unwrap();
-    assert_eq!(copies(&config, 4), [1, 0, 0, 1]);
-    assert_eq!(read_cursor(&config).await, place(4));
+    let (_cluster, config) = setup(1, "message.max.bytes=1000");
+    let (mut long, place_of_long) = event(2);
+    long.title = Some("x".repeat(5_000));
+    let three = stream::iter([event(1), (long, place_of_long), event(3)]);
+    produce(place(0), three, &config, &CancellationToken::new()).await.unwrap();
+    assert_eq!(copies(&config, 3), [1, 0, 1]);
+    assert_eq!(read_cursor(&config).await, place(3));
 }
 
 /// The second time the stream ends before the first answer, so that the answer comes while the producer finishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays() {
     for rest in [stream::pending().boxed(), stream::empty().boxed()] {
-        let (cluster, config) = setup(1, &[]);
+        let (cluster, config) = setup(1, "");
         write_cursors(&config, [place(10)]).await;
         cluster.request_errors(RDKafkaApiKey::Produce, &[DENIED; 100]);
         let (more, shutdown) = (events(11..=20).chain(rest), CancellationToken::new());

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cursor_follows_while_the_stream_goes_on_and_when_it_falls_silent() {
-    let (_cluster, config) = setup(1, &[]);
+    let (_cluster, config) = setup(1, "");
     let paced = events(1..=2_000).then(async |event| {
         sleep(Duration::from_millis(1)).await;
         event
@@ -30,19 +30,16 @@ async fn cursor_follows_while_the_stream_goes_on_and_when_it_falls_silent() {
 /// The broker accepts only the first message. It must be the cursor, and not an event.
 #[tokio::test(flavor = "multi_thread")]
 async fn first_cursor_is_written_before_the_first_event_and_brings_it_again() {
-    let (cluster, config) = setup(1, &[]);
-    let mut reached = read_cursor(&config).await;
-    assert_eq!(reached, Resume::default());
+    let (cluster, config) = setup(1, "");
     let mut answers = [DENIED; 100];
     answers[0] = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
     cluster.request_errors(RDKafkaApiKey::Produce, &answers);
-    let without_id = stream::iter([(Event::default(), Resume::default())]);
-    let events = without_id.chain(events(1..=20).map(|(event, place)| {
+    let events = events(1..=20).map(|(event, place)| {
         let id = place.last_event_id.unwrap();
         let seen = serde_json::json!({"last_event_id": id, "seen": ["a"]});
         (event, seen.to_string().parse().unwrap())
-    }));
-    assert_denied(write_slice(events, &config, &Counters::default(), &mut reached).await);
+    });
+    assert_denied(produce(Resume::default(), events, &config, &CancellationToken::new()).await);
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     assert_eq!(read_cursor(&config).await, place(1));
 }
@@ -50,7 +47,8 @@ async fn first_cursor_is_written_before_the_first_event_and_brings_it_again() {
 /// One of three partitions has no leader: its events stay open, while later ones of the others are acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn cursor_is_never_after_an_event_that_is_open() {
-    let (cluster, config) = setup(2, &[]);
+    let (cluster, config) = setup(2, "");
+    cluster.create_topic(CURSOR_TOPIC, 1, 1).unwrap();
     for (topic, partition, leader) in
         [(TOPIC, 0, 1), (TOPIC, 1, 2), (TOPIC, 2, 1), (CURSOR_TOPIC, 0, 1)]
     {
@@ -71,56 +69,32 @@ async fn cursor_is_never_after_an_event_that_is_open() {
     assert_eq!(read_cursor(&config).await, place(10));
 }
 
-/// The second time the topic is as a broker makes it that creates topics automatically.
+/// The topic has several partitions, as if a broker has made it that creates topics automatically.
 #[tokio::test(flavor = "multi_thread")]
 async fn cursor_is_found_before_those_of_other_topics_and_in_a_topic_of_many_partitions() {
-    for partitions in [1, 16] {
-        let (cluster, mut config) = setup(1, &[]);
-        cluster.create_topic("shared", partitions, 1).unwrap();
-        config.cursor_topic = Some("shared".to_owned());
-        for (topic, count) in [(TOPIC, 4), ("other", 120)] {
-            config.broker.wikipedia_topic = topic.to_owned();
-            write_cursors(&config, (0..count).map(place)).await;
-        }
-        assert_eq!(read_cursor(&config).await, place(119));
-        config.broker.wikipedia_topic = TOPIC.to_owned();
-        assert_eq!(read_cursor(&config).await, place(3));
+    let (cluster, mut config) = setup(1, "");
+    cluster.create_topic(CURSOR_TOPIC, 16, 1).unwrap();
+    config.cursor_topic = Some(CURSOR_TOPIC.to_owned());
+    for (topic, count) in [(TOPIC, 4), ("other", 120)] {
+        config.broker.wikipedia_topic = topic.to_owned();
+        write_cursors(&config, (0..count).map(place)).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn missing_cursor_topic_is_made_and_empty() {
-    let (_cluster, mut config) = setup(1, &[]);
-    config.cursor_topic = Some("missing".to_owned());
-    let resume = read_cursor(&config).await;
-    assert_eq!(resume, Resume::default());
-    produce(resume, events(1..=3), &config, &CancellationToken::new()).await.unwrap();
+    assert_eq!(read_cursor(&config).await, place(119));
+    config.broker.wikipedia_topic = TOPIC.to_owned();
     assert_eq!(read_cursor(&config).await, place(3));
 }
 
 /// The topic is there, but the broker has not heard of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_cursor_topic_is_not_taken_for_an_empty_one() {
-    let (cluster, config) = setup(1, &[]);
+    let (cluster, config) = setup(1, "");
     write_cursors(&config, [place(3)]).await;
     let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     cluster.topic_error(CURSOR_TOPIC, unknown).unwrap();
-    let read = cursor::read(&config, Duration::from_secs(3)).await;
-    let error = format!("{:#}", read.unwrap_err());
-    assert!(error.contains(CURSOR_TOPIC) && error.contains("Unknown partition"), "{error}");
     let mut reading = pin!(read_cursor(&config));
     let read = timeout(Duration::from_secs(1), &mut reading).await;
     assert!(read.is_err(), "{read:?} while the topic is unknown");
     let known = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
     cluster.topic_error(CURSOR_TOPIC, known).unwrap();
     assert_eq!(reading.await, place(3));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cursor_that_cannot_be_read_is_an_error_in_time() {
-    let (cluster, config) = setup(1, &[]);
-    cluster.broker_down(1).unwrap();
-    let reading = cursor::read(&config, Duration::from_secs(1));
-    let read = timeout(Duration::from_secs(4), reading).await;
-    assert!(read.expect("in time").is_err());
 }
