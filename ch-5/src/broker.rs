@@ -74,7 +74,9 @@ impl ConsumerContext for Log {}
 /// Why a client could not be made. The value of a property is not shown, because it can be a password.
 pub fn unusable(error: KafkaError) -> anyhow::Error {
     let cause = match error {
-        KafkaError::ClientConfig(_, description, name, _) => anyhow!("{name}: {description}"),
+        KafkaError::ClientConfig(_, description, name, value) => {
+            anyhow!("{name}: {}", description.replace(&format!(" \"{value}\""), ""))
+        }
         other => plain(other),
     };
     cause.context("cannot set up a Kafka client; is REDPANDA_PROPERTIES right?")

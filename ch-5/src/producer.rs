@@ -44,6 +44,9 @@ use crate::wikimedia;
 /// How long a slice may take before `/ready` says that something is wrong.
 const STALL: Duration = Duration::from_secs(5);
 
+/// How long the stream may bring nothing before `/ready` says so. Usually it brings thirty events a second.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// The shortest time between two writes of the cursor.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -132,6 +135,7 @@ async fn write_all(
     }
     let mut queue = Queue::of(events, shutdown);
     let (mut moved, mut cursor_due) = (false, Instant::now() + CURSOR_INTERVAL);
+    let mut silent_at = Instant::now() + SILENCE;
     loop {
         tokio::select! {
             slice = queue.slice() => {
@@ -140,6 +144,12 @@ async fn write_all(
                 };
                 writer.write(&events).await?;
                 (*place, moved) = (last, true);
+                writer.health.is_whole();
+                silent_at = Instant::now() + SILENCE;
+            }
+            () = sleep_until(silent_at) => {
+                writer.health.lacks("the stream has brought no event for a minute");
+                silent_at = Instant::now() + SILENCE;
             }
             // Also while the stream is silent.
             () = sleep_until(cursor_due), if moved => {
@@ -181,9 +191,7 @@ impl Writer {
             return written;
         }
         self.health.lacks("the broker does not acknowledge messages");
-        let written = writing.await;
-        self.health.is_whole();
-        written
+        writing.await
     }
 
     async fn write_each(&self, events: &[Event]) -> Result<()> {

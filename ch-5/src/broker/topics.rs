@@ -245,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn bad_property_is_an_error_that_names_the_variable_and_hides_the_value() {
-        for name in ["no.such", "linger.ms"] {
+        for name in ["no.such", "linger.ms", "security.protocol"] {
             let property = format!("--redpanda-properties={name}=hunter2");
             let config = config::for_test(&[&property]);
             let error = format!("{:#}", Broker::open(&config, &[]).await.err().unwrap());

@@ -56,10 +56,6 @@ async fn until(reached: impl AsyncFn() -> bool) {
     timeout(DEADLINE, waiting).await.unwrap();
 }
 
-async fn until_counted(store: &StatsStore, messages: u64) {
-    until(async || store.snapshot(1).await.unwrap().messages == messages).await;
-}
-
 /// Runs a consumer while `work` is done, and then ends it cleanly.
 async fn run_beside(config: config::Consumer, store: &StatsStore, work: impl AsyncFnOnce(Health)) {
     let (shutdown, health) = (CancellationToken::new(), Health::default());
@@ -72,7 +68,8 @@ async fn run_beside(config: config::Consumer, store: &StatsStore, work: impl Asy
 }
 
 async fn run_until(config: config::Consumer, store: &StatsStore, messages: u64) {
-    run_beside(config, store, async |_| until_counted(store, messages).await).await;
+    let counted = async || store.snapshot(1).await.unwrap().messages == messages;
+    run_beside(config, store, async |_| until(counted).await).await;
 }
 
 /// The first consumer writes nothing, so it commits nothing.

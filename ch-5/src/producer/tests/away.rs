@@ -41,24 +41,6 @@ async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
     }
 }
 
-/// An answer takes so long that the shutdown comes before the first.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_read_before_a_shutdown_is_written_and_the_cursor_after_it() {
-    let (cluster, config) = setup(1, "");
-    cluster.broker_round_trip_time(1, Duration::from_millis(100)).unwrap();
-    let (shutdown, read) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
-    let thousand = counted(events(1..=1_000), Arc::clone(&read)).chain(stream::pending());
-    let stop = async {
-        until("all is read", || read.load(Ordering::SeqCst) == 1_000).await;
-        shutdown.cancel();
-    };
-    let producing = produce(place(0), thousand, &config, &shutdown);
-    let producing = async { tokio::join!(producing, stop).0 };
-    timeout(Duration::from_secs(9), producing).await.expect("in time").unwrap();
-    assert_eq!(copies(&config, 1_000), [1; 1_000]);
-    assert_eq!(read_cursor(&config).await, place(1_000));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_that_acknowledges_nothing_is_told_until_it_does() {
     let (cluster, config) = setup(1, "retry.backoff.max.ms=100");
