@@ -69,7 +69,11 @@ impl StatsStore {
         }
     }
 
-    /// Counts `events`, and keeps the place after them: both or, with an error, neither.
+    /// Counts `events`, and keeps the place after them: both or neither.
+    ///
+    /// # Errors
+    /// After an error, nobody knows whether this was done, because a write that has timed out may still succeed. So the
+    /// caller must record the same events again before any others: if they were counted, this changes nothing.
     pub async fn record(&self, events: &[Event], resume: &Resume) -> Result<()> {
         match self {
             Self::Memory(store) => store.record(events),

@@ -68,7 +68,11 @@ impl StatsStore {
         }
     }
 
-    /// Counts `events` of a partition, and keeps the offset of the next message: both or, with an error, neither.
+    /// Counts `events` of a partition, and keeps the offset of the next message: both or neither.
+    ///
+    /// # Errors
+    /// After an error, nobody knows whether this was done, because a write that has timed out may still succeed. So the
+    /// caller must record the same events again before any others: if they were counted, this changes nothing.
     pub async fn record(&self, partition: i32, events: &[Event], next_offset: i64) -> Result<()> {
         match self {
             Self::Memory(store) => store.record(partition, events),
