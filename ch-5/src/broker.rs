@@ -59,9 +59,12 @@ impl ClientContext for Log {
         // The library reports each error of a producer twice.
         let mut last_reason = self.last_reason.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = replace(&mut *last_reason, reason.to_owned()) != reason;
-        // That all messages of a partition have been read is no error.
+        // That all messages of a partition have been read is no error. That no broker can be reached is told with the reason.
         if is_new
-            && code != Some(RDKafkaErrorCode::PartitionEOF)
+            && !matches!(
+                code,
+                Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AllBrokersDown)
+            )
             && let Some(withheld) = self.errors.allows()
         {
             warn!(withheld, ?code, "broker: {reason}");
