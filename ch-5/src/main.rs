@@ -98,8 +98,7 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
         "CURSOR_TOPIC {}: it is WIKIPEDIA_TOPIC, and must be another topic",
         cursor.name
     );
-    let topics = [events_topic(&config.broker), cursor];
-    let opened = Broker::open(&config.broker, &topics);
+    let opened = Broker::open(&config.broker, vec![events_topic(&config.broker), cursor]);
     let Some(broker) = shutdown.run_until_cancelled(opened).await else {
         return Ok(());
     };
@@ -112,10 +111,9 @@ async fn produce(config: config::Producer, shutdown: CancellationToken) -> Resul
 }
 
 async fn consume(config: config::Consumer, shutdown: CancellationToken) -> Result<()> {
-    let topics = [events_topic(&config.broker)];
     let source = format!("{}/{}", config.consumer_group, config.broker.wikipedia_topic);
     let opened = async {
-        let broker = Broker::open(&config.broker, &topics).await?;
+        let broker = Broker::open(&config.broker, vec![events_topic(&config.broker)]).await?;
         let store = StatsStore::open(&config.store, &source).await?;
         let auth = Auth::open(&config.auth, store.clone()).await?;
         anyhow::Ok((broker, store, auth))

@@ -156,9 +156,9 @@ pub struct Top(BTreeSet<(Reverse<u64>, Box<str>)>);
 impl Top {
     /// Whether a user with this count belongs in the list.
     pub fn takes(&self, user: &str, count: u64) -> bool {
-        let after_last =
-            |(least, last): &(Reverse<u64>, Box<str>)| (Reverse(count), user) > (*least, &**last);
-        self.0.len() < TOP_LIMIT || !self.0.last().is_some_and(after_last)
+        let entry = (Reverse(count), user);
+        let is_after = |(least, last): &(Reverse<u64>, Box<str>)| entry > (*least, &**last);
+        self.0.len() < TOP_LIMIT || !self.0.last().is_some_and(is_after)
     }
 
     /// Must be called when the count of a user has grown.

@@ -54,7 +54,7 @@ pub struct Broker {
     /// never dropped, because dropping a client can block for ever while a broker is away.
     client: Arc<ManuallyDrop<FutureProducer<Log>>>,
     /// The topics that the role uses.
-    topics: Arc<[String]>,
+    topics: Arc<[Topic]>,
 }
 
 impl Broker {
@@ -62,16 +62,15 @@ impl Broker {
     ///
     /// # Errors
     /// For two minutes, the broker did not answer, or it did not create a topic.
-    pub async fn open(config: &config::Broker, topics: &[Topic]) -> Result<Self> {
-        let names = topics.iter().map(|topic| topic.name.clone()).collect();
-        let broker = Self::connect(config, names)?;
+    pub async fn open(config: &config::Broker, topics: Vec<Topic>) -> Result<Self> {
+        let broker = Self::connect(config, topics)?;
         // Nobody polls this client, so its log lines would stay in memory. It is never dropped either, see `Broker`.
         let mut settings = broker::settings(config, &[]);
         settings.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = ManuallyDrop::new(settings.create().map_err(broker::unusable)?);
         let servers = config.redpanda_broker.join(",");
         let service = format!("broker {servers} (REDPANDA_BROKER)");
-        retry::at_start(&service, || broker.create(&admin, config, topics)).await?;
+        retry::at_start(&service, || broker.create(&admin, config)).await?;
         info!(servers, "broker is open");
         Ok(broker)
     }
@@ -80,7 +79,7 @@ impl Broker {
     ///
     /// # Errors
     /// librdkafka refuses a property.
-    pub fn connect(config: &config::Broker, topics: Vec<String>) -> Result<Self> {
+    pub fn connect(config: &config::Broker, topics: Vec<Topic>) -> Result<Self> {
         // Otherwise asking about a topic could create it, with the wrong number of partitions.
         let settings = broker::settings(config, &[("allow.auto.create.topics", "false")]);
         let client = settings.create_with_context(Log::default()).map_err(broker::unusable)?;
@@ -91,10 +90,9 @@ impl Broker {
         &self,
         admin: &AdminClient<DefaultClientContext>,
         config: &config::Broker,
-        topics: &[Topic],
     ) -> Result<()> {
         let mut missing = Vec::new();
-        for topic in topics {
+        for topic in &*self.topics {
             if !self.knows(&topic.name).await? {
                 let replication = TopicReplication::Fixed(config.wikipedia_topic_replication);
                 let mut new = NewTopic::new(&topic.name, topic.partitions, replication);
@@ -150,7 +148,8 @@ impl Broker {
     /// The outermost message names what is missing, and may be sent to everybody.
     pub async fn ready(&self) -> Result<()> {
         let this = self.clone();
-        spawn_blocking(move || this.topics.iter().try_for_each(|topic| this.usable(topic))).await?
+        spawn_blocking(move || this.topics.iter().try_for_each(|topic| this.usable(&topic.name)))
+            .await?
     }
 
     fn usable(&self, topic: &str) -> Result<()> {
@@ -188,12 +187,16 @@ mod tests {
 
     const TOPIC: &str = "wikipedia.changes";
 
+    fn topic() -> Topic {
+        Topic { name: TOPIC.to_owned(), partitions: 1, compacted: true }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_missing_is_named_until_it_is_back() {
         let cluster = MockCluster::new(1).unwrap();
         let config: config::Broker =
             config::for_test(&["--redpanda-broker", &cluster.bootstrap_servers()]);
-        let broker = Broker::connect(&config, vec![TOPIC.to_owned()]).unwrap();
+        let broker = Broker::connect(&config, vec![topic()]).unwrap();
         let missing = async || broker.ready().await.unwrap_err().to_string();
         let answers = |error| cluster.topic_error(TOPIC, error).unwrap();
         cluster.create_topic(TOPIC, 2, 1).unwrap();
@@ -233,14 +236,13 @@ mod tests {
         let config: config::Broker =
             config::for_test(&["--redpanda-broker", &cluster.bootstrap_servers()]);
         let admin = broker::settings(&config, &[]).create().unwrap();
-        let broker = Broker::connect(&config, Vec::new()).unwrap();
-        let topic = Topic { name: "a".to_owned(), partitions: 1, compacted: true };
-        let created = broker.create(&admin, &config, &[topic]).await;
+        let broker = Broker::connect(&config, vec![topic()]).unwrap();
+        let created = broker.create(&admin, &config).await;
         let error = format!("{:#}", created.unwrap_err());
         assert!(error.starts_with("cannot create topics: "), "{error}");
-        assert!(!broker.knows("a").await.unwrap());
-        cluster.create_topic("a", 1, 1).unwrap();
-        assert!(broker.knows("a").await.unwrap());
+        assert!(!broker.knows(TOPIC).await.unwrap());
+        cluster.create_topic(TOPIC, 1, 1).unwrap();
+        assert!(broker.knows(TOPIC).await.unwrap());
     }
 
     #[tokio::test]
@@ -248,7 +250,7 @@ mod tests {
         for name in ["no.such", "linger.ms", "security.protocol"] {
             let property = format!("--redpanda-properties={name}=hunter2");
             let config = config::for_test(&[&property]);
-            let error = format!("{:#}", Broker::open(&config, &[]).await.err().unwrap());
+            let error = format!("{:#}", Broker::open(&config, vec![]).await.err().unwrap());
             let begin =
                 format!("cannot set up a Kafka client; is REDPANDA_PROPERTIES right?: {name}: ");
             assert!(error.starts_with(&begin), "{error}");
