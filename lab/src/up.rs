@@ -1,5 +1,6 @@
-//! `cargo lab up`: the main job of a chapter on this machine alone, and what it does, shown as it happens.
-//! The chapter runs as it is, a process of its own; only its stream and its secrets come from lab.
+//! `cargo lab up`: runs a chapter on this machine with all that it needs, and shows what it does while it does it.
+//! The chapter's programs are not changed for this. They run as processes of their own, and lab gives them a stream to
+//! read, a broker where they need one, and secrets.
 
 mod options;
 mod parts;
@@ -51,8 +52,8 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 async fn last_words(parts: &mut Parts) -> Result<()> {
     let name = chapters::name(parts.chapter);
     let counted = match parts.settle().await? {
-        Some((counted, sent)) => format!("{}\n", verdict(counted, sent)),
-        None => String::new(),
+        Some((counted, sent)) if sent > 0 => format!("{}\n", verdict(counted, sent)),
+        _ => parts.silence().await?.unwrap_or_default(),
     };
     let next = chapters::pick(Some(parts.chapter + 1)).map_or(String::new(), |next| {
         format!(", and `cargo lab diff {} {next}` what comes next", parts.chapter)
@@ -92,8 +93,13 @@ async fn show(parts: &mut Parts, seconds: Option<u64>) -> Result<()> {
             _ = ticks.tick() => (),
             () = tokio::time::sleep(rest), if limit.is_some() => return Ok(()),
         }
-        parts.check()?;
-        if !view.update(parts).await? {
+        parts.check().await?;
+        let updated = view.update(parts).await;
+        if updated.is_err() {
+            // A program that has just ended is the reason why it did not answer.
+            parts.check().await?;
+        }
+        if !updated? {
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use serde_json::Value;
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::process::Program;
 use crate::process::Signal;
 use crate::replay;
 use crate::replay::Replay;
+use crate::screen::plain;
 use crate::up::options::Options;
 use crate::up::ports::Ports;
 use crate::up::secret::random_hex;
@@ -49,6 +51,12 @@ pub struct Parts {
     pub login: Option<Login>,
     programs: Vec<(&'static str, Process)>,
     has_started: bool,
+}
+
+/// What a line of a log says, from its level on, if that is a warning or an error.
+fn warning(line: &str) -> Option<String> {
+    let level = ["WARN ", "ERROR "].iter().find_map(|level| line.find(level));
+    level.map(|at| line[at..].to_owned())
 }
 
 /// The user made up for this run.
@@ -161,7 +169,7 @@ impl Parts {
     async fn wait_for_status(&mut self, client: &Client) -> Result<()> {
         let start = Instant::now();
         while client.get("/status").await.is_err() {
-            self.check()?;
+            self.check().await?;
             ensure!(
                 start.elapsed() < START,
                 "no answer from {}/status within {} s",
@@ -181,12 +189,17 @@ impl Parts {
         self.server.as_ref().context("the server is not up")
     }
 
-    /// An error if one of the programs has ended, with its last words.
-    pub fn check(&mut self) -> Result<()> {
+    /// # Errors
+    /// One of the programs has ended. The error has the last lines that it wrote, and says last what happened, because
+    /// the first lines may scroll away.
+    pub async fn check(&mut self) -> Result<()> {
         let name = chapters::name(self.chapter);
         for (role, program) in &mut self.programs {
-            let runs = program.still_runs();
-            runs.with_context(|| format!("{name} {role}"))?;
+            if let Some(status) = program.ended() {
+                let said = process::tail(&program.stderr.all().await);
+                let how = process::describe(status);
+                bail!("the last lines that {name} {role} wrote:\n{said}\n{name} {role} has ended by itself: {how}");
+            }
         }
         self.topic.as_ref().map_or(Ok(()), Topic::check)
     }
@@ -234,16 +247,36 @@ impl Parts {
         Some(watch.stdout.lines())
     }
 
-    /// The warnings and errors that are the last word of a role, in its own words: what it had to say since is no trouble.
+    /// For each role whose last line is a warning or an error, that line. A later line of another level means that the
+    /// trouble is over.
     pub fn troubles(&self) -> Vec<String> {
-        let last = |(role, program): &(&str, Process)| {
-            let line = program.stderr.lines().pop()?;
-            let (_, said) = ["WARN ", "ERROR "]
-                .iter()
-                .find_map(|level| line.find(level).map(|at| line.split_at(at)))?;
-            Some(format!("{role}: {said}"))
+        self.said(|stderr| warning(stderr.last()?))
+    }
+
+    /// The last warning or error of each role, in its own words.
+    fn warnings(&self) -> Vec<String> {
+        self.said(|stderr| stderr.iter().rev().find_map(|line| warning(line)))
+    }
+
+    fn said(&self, choose: impl Fn(&[String]) -> Option<String>) -> Vec<String> {
+        let chosen = |(role, program): &(&str, Process)| {
+            choose(&program.stderr.lines()).map(|said| format!("{role}: {said}"))
         };
-        self.programs.iter().filter_map(last).collect()
+        self.programs.iter().filter_map(chosen).collect()
+    }
+
+    /// Where no event has come from the stream: a sentence that says so, and what the programs say about it.
+    pub async fn silence(&mut self) -> Result<Option<String>> {
+        let came = match self.stats().await? {
+            Some(stats) => stats["messages"].as_u64().unwrap_or_default(),
+            None => self.watched().map_or(0, |lines| lines.len() as u64),
+        };
+        let nothing = || {
+            let warnings: String =
+                self.warnings().iter().map(|line| format!("\n{}", plain(line))).collect();
+            format!("no event was received from {}{warnings}\n", self.stream)
+        };
+        Ok((self.chapter > 1 && came == 0).then(nothing))
     }
 
     /// No more events come from the replay; those that were sent are waited for, a few seconds at most. What was counted
@@ -314,5 +347,41 @@ impl Parts {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn parts(role: &'static str, script: &str) -> Parts {
+        let program = Program::new(["sh", "-c", script]).start().unwrap();
+        program.stderr.all().await;
+        let stream = "http://a-stream".to_owned();
+        Parts { stream, programs: vec![(role, program)], ..Parts::of(2) }
+    }
+
+    #[tokio::test]
+    async fn how_a_program_has_ended_stands_in_the_last_line_and_its_own_words_before() {
+        let mut parts = parts("serve", "echo no wheels >&2; exit 3").await;
+        while parts.programs[0].1.ended().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let error = parts.check().await.unwrap_err().to_string();
+        let last = "\nno wheels\nch-2 serve has ended by itself: exit status 3";
+        assert!(error.ends_with(last), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_events_is_told_with_the_last_warning_of_each_program() {
+        let log = "echo 'now  WARN no way' >&2; echo 'now  INFO again' >&2";
+        let mut silent = parts("watch", log).await;
+        let silence = silent.silence().await.unwrap();
+        let expected = "no event was received from http://a-stream\nwatch: WARN no way\n";
+        assert_eq!(silence.as_deref(), Some(expected));
+        assert!(silent.troubles().is_empty(), "the trouble is over");
+        let mut heard = parts("watch", &format!("{log}; echo an event")).await;
+        heard.programs[0].1.stdout.all().await;
+        assert_eq!(heard.silence().await.unwrap(), None);
     }
 }

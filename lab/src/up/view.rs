@@ -1,4 +1,5 @@
-//! What `up` shows: a table that grows in place on a terminal, else a line every few seconds.
+//! What `up` shows. On a terminal it is a screen that is drawn again and again in the same place, and that fits into the
+//! height of the terminal. Where the output is a pipe or a file, it is a line every few seconds.
 
 use std::time::Instant;
 
@@ -17,22 +18,28 @@ const RATE_SECONDS: f64 = 3.0;
 
 pub struct View {
     region: Option<Region>,
+    /// The first lines of the screen. The text above it, with what to try, may have scrolled away.
+    title: Vec<String>,
     rate: Rate,
     asked: u64,
 }
 
 impl View {
-    /// Prints what does not change: where it runs, and what to try.
+    /// Prints what does not change: where the programs listen, and what to try.
     pub fn new(parts: &Parts) -> Result<Self> {
         let name = chapters::name(parts.chapter);
-        let server = parts.server()?.base();
-        let mut text = match &parts.producer {
-            None => format!("{name} runs on {server}\n"),
-            Some(producer) => format!(
-                "{name} runs: the producer on {}, the consumer on {server}\n",
-                producer.base()
-            ),
+        let server = parts.server()?.authority();
+        let title = match &parts.producer {
+            None => format!("{name} runs on {server}"),
+            Some(producer) => {
+                format!("{name} runs: producer {}, consumer {server}", producer.authority())
+            }
         };
+        let region = screen::is_interactive().then(Region::new);
+        let mut text = String::new();
+        if region.is_none() {
+            text += &format!("{title}\n");
+        }
         if parts.chapter > 1 {
             text += &format!("stream {}\n", parts.stream);
         }
@@ -46,13 +53,10 @@ impl View {
         for line in parts.curl() {
             text += &format!("  {line}\n");
         }
-        text += "Ctrl-C ends all of it.\n\n";
+        text += "\n";
         let _ = screen::print(&text);
-        Ok(Self {
-            region: screen::is_interactive().then(Region::new),
-            rate: Rate::default(),
-            asked: 0,
-        })
+        let title = vec![title, "Ctrl-C ends it; commands to try are printed above".to_owned()];
+        Ok(Self { region, title, rate: Rate::default(), asked: 0 })
     }
 
     /// Asks and shows; `false` where nobody reads any more, for the pipe is closed.
@@ -63,14 +67,15 @@ impl View {
             None => None,
         };
         let troubles: Vec<String> = parts.troubles().iter().map(|line| plain(line)).collect();
+        let (rows, columns) = screen::size();
+        // The last row is the cursor's.
+        let rows = rows.saturating_sub(1 + self.title.len() + troubles.len());
         if let Some(stats) = parts.stats().await? {
             // After the counts, which it can then only be ahead of.
             let truth = parts.truth();
             let messages = stats["messages"].as_u64().unwrap_or_default();
-            let (rows, columns) = screen::size();
             let look = Look {
-                // The last row is the cursor's.
-                rows: rows.saturating_sub(1 + troubles.len()),
+                rows,
                 columns,
                 stats: &stats,
                 truth: truth.as_ref(),
@@ -78,7 +83,9 @@ impl View {
                 written: written.as_ref(),
             };
             let shown = match &mut self.region {
-                Some(region) => region.draw(&[troubles, look.table()].concat()),
+                Some(region) => {
+                    region.draw(&[&self.title[..], &troubles, &look.table()].concat())
+                },
                 None => screen::print(&(joined(&troubles) + &look.line())),
             };
             return Ok(shown.is_ok());
@@ -92,14 +99,15 @@ impl View {
         let watched = parts.watched().unwrap_or_default();
         let shown = match &mut self.region {
             Some(region) => {
-                let mut lines = [troubles, vec![status]].concat();
+                let mut lines = [&self.title[..], &troubles, &[status]].concat();
                 if parts.chapter > 1 {
                     lines.extend([
                         String::new(),
                         format!("{} watch", chapters::name(parts.chapter)),
                     ]);
                 }
-                let last = watched.iter().skip(watched.len().saturating_sub(WATCHED));
+                let room = rows.saturating_sub(3).min(WATCHED);
+                let last = watched.iter().skip(watched.len().saturating_sub(room));
                 lines.extend(last.map(|line| format!("  {}", plain(&line.replace('\t', "  ")))));
                 region.draw(&lines)
             }
