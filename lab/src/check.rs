@@ -18,6 +18,7 @@ mod runner;
 mod server;
 mod session;
 mod stopping;
+mod stores;
 mod stream;
 mod subject;
 mod suites;
@@ -28,6 +29,7 @@ mod topics;
 mod truth;
 mod wait;
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -45,6 +47,7 @@ use crate::check::subject::SPLIT;
 use crate::check::subject::Subject;
 use crate::process;
 use crate::process::Program;
+use crate::services::addresses;
 use crate::stop;
 
 /// Grades a program against everything that chapters 1 to N promise
@@ -113,22 +116,22 @@ pub struct Options {
     #[arg(long, conflicts_with = "list")]
     json: bool,
 
-    /// Where Cassandra answers; what needs it is listed as skipped if it does not
-    #[arg(
-        long,
-        env = "CASSANDRA_NODES",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9042"
-    )]
-    cassandra: String,
+    /// A Cassandra that must answer. Without this option, the one of CASSANDRA_NODES or else of 127.0.0.1:9042 is used if
+    /// it answers, and if not, the checks that need Cassandra are listed as skipped
+    #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| addresses(text, 9042))]
+    cassandra: Option<String>,
 
-    /// The broker between the roles of chapter 5 and later, as host:port
-    #[arg(long, env = "REDPANDA_BROKER", value_name = "HOST:PORT")]
+    /// The broker between the roles of chapter 5 and later; it must answer
+    #[arg(long, env = "REDPANDA_BROKER", value_name = "HOST:PORT", value_parser = |text: &str| addresses(text, 9092))]
     broker: Option<String>,
 
     /// Only what must hold while the broker or a role fails, on a Kafka that lab starts for this; chapter 5 and later
     #[arg(long, conflicts_with_all = ["url", "suite"])]
     faults: bool,
+
+    /// Words that stand where no option and no command can stand.
+    #[arg(hide = true)]
+    misplaced: Vec<OsString>,
 
     /// The program to check, and its first arguments
     #[arg(last = true, value_name = "COMMAND")]
@@ -136,6 +139,13 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
+    if !options.misplaced.is_empty() {
+        bail!(
+            "the command of your own program stands behind two hyphens: cargo lab check {} -- {}",
+            options.chapter,
+            options.misplaced.join(OsStr::new(" ")).display()
+        );
+    }
     let checks = select(&options)?;
     if options.list {
         report::list(&checks);
@@ -156,6 +166,14 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 }
 
 async fn subject(options: &Options) -> Result<Subject> {
+    // Before anything is built, because these may be away.
+    let cassandra = stores::choose(options.cassandra.as_deref()).await?;
+    let is_split = options.chapter >= SPLIT && options.url.is_none();
+    let broker = if is_split && !options.faults {
+        Some(brokers::choose(options.broker.as_deref()).await?)
+    } else {
+        None
+    };
     let subject = match (&options.url, &options.image) {
         (Some(url), _) => Subject::at(options.chapter, url)?,
         (None, Some(image)) => Subject::in_image(options.chapter, image).await?,
@@ -169,13 +187,11 @@ async fn subject(options: &Options) -> Result<Subject> {
             Subject::new(options.chapter, program).await?
         }
     };
-    let subject = subject.with_cassandra(&options.cassandra).await;
-    if options.faults {
-        subject.with_node(Node::start().await?).await
-    } else if subject.is_split() && subject.has_program() {
-        subject.with_broker(brokers::choose(options.broker.as_deref()).await?).await
-    } else {
-        Ok(subject)
+    let subject = subject.with_cassandra(cassandra);
+    match broker {
+        Some(broker) => subject.with_broker(broker).await,
+        None if options.faults => subject.with_node(Node::start().await?).await,
+        None => Ok(subject),
     }
 }
 
@@ -184,10 +200,11 @@ async fn examine(options: &Options, checks: &[(u8, &'static Check)], subject: &S
     if let Ok(broker) = subject.broker() {
         report.say(&brokers::describe(broker));
     }
-    for (suite, check) in checks {
+    for (number, (suite, check)) in (1..).zip(checks) {
         report.begin(*suite, check);
         report.add(*suite, check, runner::run(check, subject, options.quick).await);
         if options.fail_fast && report.has_failed() {
+            report.leave_out(checks.len() - number);
             break;
         }
     }
@@ -200,9 +217,17 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
     if options.faults && options.chapter < SPLIT {
         bail!("--faults is for chapter {SPLIT} and later, which have a broker");
     }
-    let mut numbers = [Some(options.chapter), options.suite].into_iter().flatten();
-    if !numbers.all(|number| (1..=last).contains(&usize::from(number))) {
-        bail!("there are suites 1 to {last}");
+    let chapter = options.chapter;
+    if !(1..=last).contains(&usize::from(chapter)) {
+        bail!("there are checks for the chapters 1 to {last}, and none for {chapter}");
+    }
+    if let Some(suite) = options.suite.filter(|suite| !(1..=chapter).contains(suite)) {
+        let suites = if chapter == 1 {
+            "suite 1 alone".to_owned()
+        } else {
+            format!("the suites 1 to {chapter}")
+        };
+        bail!("chapter {chapter} has {suites}, and not suite {suite}");
     }
     let only: Vec<String> = options.only.iter().map(|name| name.to_lowercase()).collect();
     let wanted = |suite: u8, check: &Check| {

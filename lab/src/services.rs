@@ -30,6 +30,7 @@ pub use crate::services::node::Kafka;
 use crate::services::process::Running;
 use crate::services::program::Port;
 use crate::services::program::address;
+pub use crate::services::program::addresses;
 pub use crate::services::program::first_of;
 pub use crate::services::service::Service;
 use crate::terminal;

@@ -10,7 +10,6 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::check::runner::Check;
-use crate::check::runner::Down;
 use crate::check::runner::Needs;
 use crate::check::runner::Outcome;
 use crate::screen;
@@ -25,8 +24,10 @@ pub struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
-    /// Of the skipped ones, those whose role does not work.
+    /// Of the skipped ones, those that need what an earlier failure has shown to be missing.
     down: usize,
+    /// Because of `--fail-fast`.
+    not_run: usize,
     first_failure: Option<&'static str>,
     checks: Vec<Value>,
 }
@@ -43,6 +44,7 @@ impl Report {
             failed: 0,
             skipped: 0,
             down: 0,
+            not_run: 0,
             first_failure: None,
             checks: Vec::new(),
         }
@@ -76,8 +78,8 @@ impl Report {
         let (word, came) = match &outcome {
             Outcome::Passed(note) => ("passed", note.as_ref()),
             Outcome::Skipped(reason) => ("skipped", Some(reason)),
-            Outcome::Down => ("skipped", Some(&Down.to_string())),
-            Outcome::Failed(came) => ("failed", Some(came)),
+            Outcome::Down(reason) => ("skipped", Some(reason)),
+            Outcome::Failed(came) | Outcome::Broken(came) => ("failed", Some(came)),
         };
         self.checks.push(json!({
             "suite": suite,
@@ -85,17 +87,17 @@ impl Report {
             "status": word,
             "expected": check.expected,
             "came": came,
-            "hint": check.hint,
+            "hint": hint(check, &outcome),
             "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
         }));
         match outcome {
             Outcome::Passed(_) => self.passed += 1,
             Outcome::Skipped(_) => self.skipped += 1,
-            Outcome::Down => {
+            Outcome::Down(_) => {
                 self.skipped += 1;
                 self.down += 1;
             }
-            Outcome::Failed(_) => {
+            Outcome::Failed(_) | Outcome::Broken(_) => {
                 self.failed += 1;
                 self.first_failure.get_or_insert(check.name);
             }
@@ -123,18 +125,23 @@ impl Report {
             Outcome::Skipped(reason) => {
                 format!("{erase}  {} {name}: skipped, {reason}\n", mark("-").yellow())
             }
-            Outcome::Down => erase.to_owned(),
-            Outcome::Failed(came) => {
+            Outcome::Down(_) => erase.to_owned(),
+            Outcome::Failed(came) | Outcome::Broken(came) => {
                 // Control characters of a program under test must not reach the terminal through us either.
                 let lines: Vec<String> = came.trim_end().split('\n').map(plain).collect();
                 let came = lines.join("\n               ");
-                let (expected, hint) = (check.expected, check.hint);
+                let (expected, hint) = (check.expected, hint(check, outcome));
                 format!(
                     "{erase}  {} {name}{time}\n      expected {expected}\n      came     {came}\n      hint     {hint}\n",
                     mark("✗").red()
                 )
             }
         }
+    }
+
+    /// Takes note of checks that `--fail-fast` leaves out.
+    pub fn leave_out(&mut self, checks: usize) {
+        self.not_run = checks;
     }
 
     /// Prints the end, and says how `check` must exit.
@@ -152,9 +159,14 @@ impl Report {
         let mut text =
             format!("chapter {chapter}: {passed} passed, {failed} failed, {skipped} skipped");
         if *down > 0 {
-            text += &format!("; {down} of these need a role that does not work");
+            text += &format!("; {down} of these need what a failure above says is missing");
         }
         text += "\n";
+        if self.not_run > 0 {
+            let not_run = self.not_run;
+            text +=
+                &format!("{not_run} more were not run: leave out --fail-fast to run them too\n");
+        }
         if let Some(name) = self.first_failure {
             text += &format!("begin with the first failure: {name}\n");
         }
@@ -176,8 +188,17 @@ impl Report {
             "passed": self.passed,
             "failed": self.failed,
             "skipped": self.skipped,
+            "not_run": self.not_run,
             "checks": self.checks,
         })
+    }
+}
+
+/// What to do. Where the check itself saw nothing, its own hint would lead away from the reason.
+fn hint(check: &Check, outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Broken(_) => "mend this first; the checks that need it are run only after that",
+        _ => check.hint,
     }
 }
 

@@ -1,11 +1,14 @@
 //! The roles of the program: each is tried out before the first check that needs it, and from chapter 5 on there are two
 //! with a topic between them, which a check starts when it feeds a stream and reads `/stats`.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 
-use crate::check::runner::Down;
+use crate::check::runner::Broken;
 use crate::check::server::Server;
 use crate::check::stream::Reply;
 use crate::check::stream::Stream;
@@ -17,19 +20,23 @@ use crate::check::topics::Topics;
 use crate::check::wait::SOON;
 use crate::check::wait::START;
 use crate::client::Client;
-use crate::process;
 use crate::process::Program;
+use crate::process::describe;
 use crate::scratch;
 
+/// A program that has closed its stdout is about to end.
+const END: Duration = Duration::from_secs(1);
+
 impl Subject {
-    /// Tries out a role, once: one that does not work at all is told in full the first time, and not check by check.
+    /// Tries out a role, once, before the first check that needs it.
     ///
     /// # Errors
-    /// It does not work. From the second time on this is `Down`.
+    /// It does not work, which is `Broken`; the first time with what happened.
     pub async fn works(&self, role: &str) -> Result<()> {
         let mut roles = self.roles.lock().await;
+        let broken = Broken(format!("{role} does not work"));
         if let Some(works) = roles.get(role) {
-            ensure!(works, Down);
+            ensure!(works, broken);
             return Ok(());
         }
         let tried = match role {
@@ -37,7 +44,7 @@ impl Subject {
             _ => self.answers(role).await,
         };
         roles.insert(role.to_owned(), tried.is_ok());
-        tried.with_context(|| format!("{role} does not work, whatever is asked of it"))
+        tried.context(broken)
     }
 
     async fn answers(&self, role: &str) -> Result<()> {
@@ -51,11 +58,15 @@ impl Subject {
         let stream = Stream::start(vec![Reply::hold(events(0..9))]).await?;
         let folder = scratch::folder()?;
         let program = self.program()?.folder(folder.path()).args(["watch"]);
-        let watch = program.env("WIKIPEDIA_STREAM_URL", stream.url()).start()?;
-        watch.stdout.line(SOON, |_| true).await.map(drop).with_context(|| {
-            let said = process::tail(&watch.stderr.lines());
-            format!("it prints nothing of a stream of nine events; its stderr:\n{said}\nwatch")
-        })
+        let mut watch = program.env("WIKIPEDIA_STREAM_URL", stream.url()).start()?;
+        if watch.stdout.line(SOON, |_| true).await.is_ok() {
+            return Ok(());
+        }
+        let how = match watch.wait(END).await {
+            Ok(status) => format!("the program ended, {}", describe(status)),
+            Err(_) => format!("the program runs, but prints no event within {} s", SOON.as_secs()),
+        };
+        bail!("{how}, although the stream sent nine events{}", watch.last_words().await)
     }
 
     /// A server that counts the stream at `url`, over topics that nobody else has.

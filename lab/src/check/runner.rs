@@ -86,26 +86,28 @@ impl fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
-/// The error of a check whose role does not work at all, after the first one, which tells how.
-#[derive(Clone, Copy, Debug)]
-pub struct Down;
+/// The error of a check that fails for a reason which many checks share, such as a role that does not start. The sentence
+/// says what is missing; the first check that meets it has failed, and the others are not looked at.
+#[derive(Clone, Debug)]
+pub struct Broken(pub String);
 
-impl fmt::Display for Down {
+impl fmt::Display for Broken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .write_str("needs a role that does not work at all, as the first failure of it tells")
+        formatter.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Down {}
+impl std::error::Error for Broken {}
 
 #[derive(Debug)]
 pub enum Outcome {
     /// With what was measured, where a check tells it.
     Passed(Option<String>),
     Skipped(String),
-    /// Not looked at: the role does not work, which was told before.
-    Down,
+    /// The first failure for a reason that many checks share. What the check itself is about was not seen.
+    Broken(String),
+    /// Not looked at for such a reason, which was told before.
+    Down(String),
     /// What came instead of what was expected.
     Failed(String),
 }
@@ -131,7 +133,14 @@ async fn outcome(check: &Check, subject: &Subject) -> Outcome {
     let note = subject.take_note();
     let came = match result {
         Ok(Ok(())) => return Outcome::Passed(note),
-        Ok(Err(error)) if error.is::<Down>() => return Outcome::Down,
+        Ok(Err(error)) if error.is::<Broken>() => {
+            let reason = error.downcast_ref().map_or_else(String::new, |Broken(why)| why.clone());
+            return if subject.tells_first(&reason) {
+                Outcome::Broken(format!("{error:#}"))
+            } else {
+                Outcome::Down(reason)
+            };
+        }
         Ok(Err(error)) => match error.downcast::<Skip>() {
             Ok(skip) => return Outcome::Skipped(skip.0),
             Err(error) => format!("{error:#}"),

@@ -10,6 +10,7 @@ use anyhow::Result;
 use anyhow::bail;
 use tempfile::TempDir;
 
+use crate::check::runner::Broken;
 use crate::check::subject::FIXED_PORT;
 use crate::check::subject::Subject;
 use crate::check::wait::START;
@@ -17,7 +18,7 @@ use crate::check::wait::STOP;
 use crate::client::Client;
 use crate::ports;
 use crate::ports::free_port;
-use crate::process;
+use crate::process::Finished;
 use crate::process::Process;
 use crate::process::Program;
 use crate::process::Signal;
@@ -75,16 +76,36 @@ impl Server {
 
     /// Sends `signal`, and expects the end in time, with exit status 0. Returns stdout and stderr.
     pub async fn ends_on(&mut self, signal: Signal) -> Result<(Vec<String>, Vec<String>)> {
-        let process = self.process()?;
-        process.signal(signal)?;
-        let finished = process.finish(STOP).await?;
-        if finished.status.signal() == Some(signal.as_raw()) {
-            let name = format!("{signal:?}").replace("Signal::", "SIG");
-            bail!("the program has no handler for {name}: {}", describe(finished.status));
-        }
-        finished.has_succeeded()?;
+        let finished = end(self.process()?, signal).await?;
         Ok((finished.stdout, finished.stderr))
     }
+
+    /// Ends the program for a check to which it does not matter how it ends, and returns stdout and stderr.
+    pub async fn said(&mut self) -> Result<(Vec<String>, Vec<String>)> {
+        let process = self.process()?;
+        process.signal(Signal::TERM)?;
+        if process.wait(STOP).await.is_err() {
+            process.signal(Signal::KILL)?;
+        }
+        let finished = process.finish(STOP).await?;
+        Ok((finished.stdout, finished.stderr))
+    }
+}
+
+/// Sends `signal`, and expects the end in time, with exit status 0.
+///
+/// # Errors
+/// `Broken` where the program has no handler for the signal.
+pub async fn end(process: &mut Process, signal: Signal) -> Result<Finished> {
+    process.signal(signal)?;
+    let finished = process.finish(STOP).await?;
+    if finished.status.signal() == Some(signal.as_raw()) {
+        let name = if signal == Signal::TERM { "SIGTERM" } else { "SIGINT" };
+        let ended = describe(finished.status);
+        bail!(Broken(format!("the program has no handler for {name}: it was {ended}")));
+    }
+    finished.has_succeeded()?;
+    Ok(finished)
 }
 
 impl Subject {
@@ -166,22 +187,26 @@ impl Subject {
             let only_address = server.addresses.len() == 1;
             let process = server.process()?;
             if let Some(status) = process.ended() {
-                let said = process::tail(&process.stderr.all().await);
+                let said = process.last_words().await;
                 let taken = if self.has_fixed_port() && only_address {
                     fixed_port_owner()
                 } else {
                     String::new()
                 };
-                bail!(
-                    "the program ended at once, {}{taken}; its stderr:\n{said}",
-                    describe(status)
-                );
+                bail!("the program ended at once, {}{taken}{said}", describe(status));
             }
             if start.elapsed() > patience {
-                let said = process::tail(&process.stderr.lines());
+                let said = process.last_words().await;
+                let own = format!("(pid {})", process.id());
+                let owner = ports::owner(FIXED_PORT).filter(|_| !self.has_fixed_port());
+                let elsewhere = if owner.is_some_and(|owner| owner.ends_with(&own)) {
+                    format!(": it listens on port {FIXED_PORT} instead, as in chapter 1")
+                } else {
+                    String::new()
+                };
                 bail!(
-                    "the program runs, but /status of {asked} does not answer within {} s; it was started with \
-                     HTTP_ADDR={}; its stderr:\n{said}",
+                    "the program runs, but {asked}/status does not answer within {} s, although it was started with \
+                     HTTP_ADDR={}{elsewhere}{said}",
                     patience.as_secs(),
                     server.client.authority()
                 );
@@ -207,6 +232,6 @@ mod tests {
         let process = Some(Program::new(["sleep", "600"]).start().unwrap());
         let mut server = Server { process, ..Server::at("http://127.0.0.1:1") };
         let error = server.ends_on(Signal::TERM).await.unwrap_err().to_string();
-        assert!(error.contains("no handler for"), "{error}");
+        assert_eq!(error, "the program has no handler for SIGTERM: it was killed by signal 15");
     }
 }

@@ -2,12 +2,14 @@
 //! and Cassandra.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::ensure;
 
@@ -24,9 +26,7 @@ use crate::docker::docker;
 use crate::ports;
 use crate::ports::free_port;
 use crate::process::Program;
-use crate::services;
 use crate::services::Keyspace;
-use crate::services::first_of;
 
 /// The chapter that takes the server apart into a producer and a consumer.
 pub const SPLIT: u8 = 5;
@@ -48,6 +48,8 @@ pub struct Subject {
     quiet: Topics,
     /// The roles that were tried out, and whether they work.
     pub roles: tokio::sync::Mutex<HashMap<String, bool>>,
+    /// The reasons of `Broken` that were told.
+    told: Mutex<HashSet<String>>,
     note: Mutex<Option<String>>,
     /// Where the program may answer on the project's port, no other lab does so meanwhile.
     _port: Option<File>,
@@ -87,6 +89,7 @@ impl Subject {
             node: None,
             quiet: Topics::new(),
             roles: tokio::sync::Mutex::default(),
+            told: Mutex::default(),
             note: Mutex::default(),
             _port: None,
         }
@@ -94,19 +97,15 @@ impl Subject {
 
     /// The program inside a Docker image that is here.
     pub async fn in_image(chapter: u8, image: &str) -> Result<Self> {
-        docker(["image", "inspect", "--format", "{{.Id}}", image]).await.with_context(|| {
-            let (_, build) = docker::image(chapter);
-            format!("cannot run {image}; `{build}` makes one")
-        })?;
+        let inspected = docker(["image", "inspect", "--format", "{{.Id}}", image]).await;
+        inspected.map_err(|error| no_image(image, chapter, &error))?;
         let subject = Self::new(chapter, Program::in_image(image)).await?;
         Ok(Self { image: Some(image.to_owned()), ..subject })
     }
 
-    /// Takes note of a Cassandra that answers at the first of `nodes`.
-    pub async fn with_cassandra(mut self, nodes: &str) -> Self {
-        let answers = services::cassandra_answers(first_of(nodes)).await;
-        self.cassandra = answers.then(|| nodes.to_owned());
-        self
+    /// A Cassandra that answers at the first of its nodes.
+    pub fn with_cassandra(self, nodes: Option<String>) -> Self {
+        Self { cassandra: nodes, ..self }
     }
 
     /// The broker that the roles of chapter 5 and later have between them.
@@ -172,6 +171,11 @@ impl Subject {
         note.take()
     }
 
+    /// Whether `reason` was not told before.
+    pub fn tells_first(&self, reason: &str) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(reason.to_owned())
+    }
+
     pub fn chapter(&self) -> u8 {
         self.chapter
     }
@@ -233,5 +237,30 @@ impl Subject {
     /// A program of chapter 1 may know no `HTTP_ADDR` yet, and take the project's port.
     pub fn has_fixed_port(&self) -> bool {
         self.chapter == 1
+    }
+}
+
+/// What to do about an image that can't be run.
+fn no_image(image: &str, chapter: u8, error: &anyhow::Error) -> anyhow::Error {
+    if error.to_string().contains("No such image") {
+        let (_, build) = docker::image(chapter);
+        return anyhow!(
+            "this machine has no image {image}: build it first, as in `{build}`; `docker images` lists those that are here"
+        );
+    }
+    anyhow!("cannot look for the image {image}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_not_here_is_told_with_the_way_to_build_one() {
+        let said = |why: &'static str| no_image("mine", 1, &anyhow!(why)).to_string();
+        let missing = said("docker: Error: No such image: mine");
+        assert!(missing.contains("docker build -f ch-2/Dockerfile"), "{missing}");
+        let away = said("docker: Cannot connect to the Docker daemon");
+        assert!(away.contains("mine") && !away.contains("docker build"), "{away}");
     }
 }

@@ -10,6 +10,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::*;
+use crate::check::runner::Broken;
 use crate::check::runner::HTTP;
 use crate::check::runner::Needs;
 use crate::check::runner::Outcome;
@@ -108,16 +109,31 @@ async fn a_program_that_ends_at_once_is_one_failure_with_its_last_words() {
         "{came}"
     );
     let summary = report.summary();
-    assert!(summary.contains("need a role that does not work"), "{summary}");
+    assert!(summary.contains("need what a failure above says"), "{summary}");
     assert!(summary.ends_with("failure: GET /status says that the server is alive\n"), "{summary}");
 }
 
 #[tokio::test]
-async fn fail_fast_ends_with_the_first_failure() {
+async fn fail_fast_ends_with_the_first_failure_and_says_how_many_checks_were_not_run() {
     let subject = Subject::at(1, &serve(Router::new()).await).unwrap();
     let options = options(&["1", "--json", "--fail-fast", "--url", "http://ignored"]);
-    let report = examine(&options, &select(&options).unwrap(), &subject).await;
+    let checks = select(&options).unwrap();
+    let report = examine(&options, &checks, &subject).await;
     assert_eq!(report.document()["checks"].as_array().unwrap().len(), 1);
+    let told = format!("\n{} more were not run: leave out --fail-fast", checks.len() - 1);
+    assert!(report.summary().contains(&told), "{}", report.summary());
+}
+
+#[tokio::test]
+async fn a_reason_that_checks_share_is_told_once_and_with_no_hint_of_a_check() {
+    const CHECK: Check =
+        Check { run: |_| Box::pin(async { bail!(Broken("no wheels".to_owned())) }), ..HTTP };
+    let subject = Subject::at(1, "http://127.0.0.1:1").unwrap();
+    let first = runner::run(&CHECK, &subject, false).await.0;
+    let text = Report::new(1, false).lines(&CHECK, &first, std::time::Duration::ZERO);
+    assert!(text.contains("no wheels") && text.contains("mend this first"), "{text}");
+    let second = runner::run(&CHECK, &subject, false).await.0;
+    assert!(matches!(second, Outcome::Down(reason) if reason == "no wheels"));
 }
 
 #[tokio::test]
@@ -203,6 +219,8 @@ fn suites_are_chosen_by_chapter_number_and_name() {
     assert!(select(&options(&of_the_workspace)).is_err());
     assert!(select(&options(&["1", "--only", "healthcheck"])).is_err());
     assert!(select(&options(&["0"])).is_err());
+    let error = select(&options(&["1", "--suite", "3"])).err().unwrap().to_string();
+    assert_eq!(error, "chapter 1 has suite 1 alone, and not suite 3");
     assert!(select(&options(&["4", "--faults"])).is_err());
 }
 
@@ -238,4 +256,10 @@ fn every_check_has_a_name_of_its_own_an_expectation_and_a_hint() {
         assert!(names.insert(check.name), "two checks named {}", check.name);
         assert!(!check.expected.is_empty() && !check.hint.is_empty(), "{}", check.name);
     }
+}
+
+#[tokio::test]
+async fn a_command_without_the_two_hyphens_is_told_where_they_stand() {
+    let error = run(options(&["3", "./server", "--list"])).await.unwrap_err().to_string();
+    assert!(error.ends_with("cargo lab check 3 -- ./server"), "{error}");
 }

@@ -99,6 +99,18 @@ impl Process {
         })
     }
 
+    /// The end of a sentence about this program: the last lines of its stderr, or of its stdout where stderr is empty.
+    pub async fn last_words(&mut self) -> String {
+        let ended = self.ended().is_some();
+        for (name, output) in [("stderr", &self.stderr), ("stdout", &self.stdout)] {
+            let lines = if ended { output.all().await } else { output.lines() };
+            if !lines.is_empty() {
+                return format!("; its {name}:\n{}", tail(&lines));
+            }
+        }
+        if ended { ", and it printed nothing" } else { "; it has printed nothing" }.to_owned()
+    }
+
     pub fn signal(&self, signal: Signal) -> Result<()> {
         if self.ended.is_some() {
             bail!("the program has ended before it could be sent a signal");
@@ -132,9 +144,9 @@ impl Process {
 
     /// Waits for the program's end, and fails at the deadline.
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
-        let status = tokio::time::timeout(deadline, self.child.wait())
-            .await
-            .with_context(|| format!("still running after {} s", deadline.as_secs()))?
+        let status = tokio::time::timeout(deadline, self.child.wait()).await.ok();
+        let status = status
+            .with_context(|| format!("the program still runs after {} s", deadline.as_secs()))?
             .context("cannot wait for the program")?;
         self.ended = Some(status);
         Ok(status)

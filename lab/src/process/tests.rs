@@ -28,7 +28,20 @@ async fn both_outputs_and_the_exit_status_are_taken() {
 #[tokio::test]
 async fn a_program_that_runs_on_is_an_error_at_the_deadline() {
     let error = shell("exec sleep 600").output(b"", Duration::from_millis(50)).await.unwrap_err();
-    assert!(error.to_string().contains("still running"));
+    assert!(error.to_string().ends_with("still runs after 0 s"));
+}
+
+#[tokio::test]
+async fn last_words_are_those_of_stderr_or_else_of_stdout() {
+    for (script, expected) in [
+        ("echo a; echo b >&2", "; its stderr:\nb"),
+        ("echo a", "; its stdout:\na"),
+        ("true", ", and it printed nothing"),
+    ] {
+        let mut process = shell(script).start().unwrap();
+        process.wait(SOON).await.unwrap();
+        assert_eq!(process.last_words().await, expected);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use anyhow::ensure;
 
 use crate::chapters;
+use crate::services;
 
 /// Runs a chapter with all that it needs, and shows what it does
 ///
@@ -41,7 +42,7 @@ pub struct Options {
     pub producer_port: Option<u16>,
 
     /// A Kafka or Redpanda that runs already, from ch-5 on; a topic is made there for this run, and deleted at its end
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| services::addresses(text, 9092))]
     pub broker: Option<String>,
 
     /// End by itself after so many seconds

@@ -198,7 +198,9 @@ impl Parts {
             if let Some(status) = program.ended() {
                 let said = process::tail(&program.stderr.all().await);
                 let how = process::describe(status);
-                bail!("the last lines that {name} {role} wrote:\n{said}\n{name} {role} has ended by itself: {how}");
+                bail!(
+                    "the last lines that {name} {role} wrote:\n{said}\n{name} {role} has ended by itself: {how}"
+                );
             }
         }
         self.topic.as_ref().map_or(Ok(()), Topic::check)

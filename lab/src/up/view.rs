@@ -83,9 +83,7 @@ impl View {
                 written: written.as_ref(),
             };
             let shown = match &mut self.region {
-                Some(region) => {
-                    region.draw(&[&self.title[..], &troubles, &look.table()].concat())
-                },
+                Some(region) => region.draw(&[&self.title[..], &troubles, &look.table()].concat()),
                 None => screen::print(&(joined(&troubles) + &look.line())),
             };
             return Ok(shown.is_ok());

@@ -178,7 +178,7 @@ async fn logs(subject: &Subject) -> Result<()> {
     let mut server = subject.serve().await?;
     server.lives().await?;
     server.client.get("/no/such/path").await?;
-    let (stdout, stderr) = server.ends_on(Signal::TERM).await?;
+    let (stdout, stderr) = server.said().await?;
     ensure!(stdout.is_empty(), "on stdout:\n{}", stdout.join("\n"));
     ensure!(!stderr.is_empty(), "nothing on stderr");
     Ok(())
@@ -187,7 +187,7 @@ async fn logs(subject: &Subject) -> Result<()> {
 async fn json_logs(subject: &Subject) -> Result<()> {
     let mut server = subject.serve_with(|program| program.env("LOG_FORMAT", "json")).await?;
     server.client.get("/no/such/path").await?;
-    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    let (_, stderr) = server.said().await?;
     ensure!(!stderr.is_empty(), "nothing on stderr");
     for line in stderr {
         ensure!(
@@ -200,7 +200,7 @@ async fn json_logs(subject: &Subject) -> Result<()> {
 
 async fn quiet_logs(subject: &Subject) -> Result<()> {
     let mut server = subject.serve_with(|program| program.env("RUST_LOG", "error")).await?;
-    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    let (_, stderr) = server.said().await?;
     ensure!(stderr.is_empty(), "on stderr:\n{}", process::tail(&stderr));
     Ok(())
 }
@@ -222,7 +222,7 @@ async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> 
 
 async fn empty_filter(subject: &Subject) -> Result<()> {
     let mut server = subject.serve_with(|program| program.env("RUST_LOG", "")).await?;
-    let (_, stderr) = server.ends_on(Signal::TERM).await?;
+    let (_, stderr) = server.said().await?;
     ensure!(!stderr.is_empty(), "nothing on stderr");
     Ok(())
 }

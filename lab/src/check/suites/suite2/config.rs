@@ -12,7 +12,6 @@ use crate::check::subject::Subject;
 use crate::check::wait::SOON;
 use crate::credentials::JWT_SECRET;
 use crate::ports::free_port;
-use crate::process::Signal;
 use crate::scratch;
 
 pub const CHECKS: &[Check] = &[
@@ -265,7 +264,7 @@ async fn healthcheck(subject: &Subject) -> Result<()> {
             .await?;
         asked.has_succeeded().with_context(|| format!("for HTTP_ADDR={address}"))?;
     }
-    server.ends_on(Signal::TERM).await?;
+    server.said().await?;
     let asked = subject
         .output_with(&["healthcheck"], "", |program| program.env("HTTP_ADDR", &address))
         .await?;

@@ -13,6 +13,7 @@ use tokio::process::ChildStdout;
 
 use crate::check::runner::Check;
 use crate::check::runner::PROCESS;
+use crate::check::server::end;
 use crate::check::stream::Reply;
 use crate::check::stream::block;
 use crate::check::stream::change;
@@ -209,6 +210,5 @@ async fn ends_in_back_off(subject: &Subject) -> Result<()> {
 }
 
 async fn ends_on(running: &mut watched::Running, signal: Signal) -> Result<()> {
-    running.process.signal(signal)?;
-    running.process.finish(STOP).await?.has_succeeded()
+    end(&mut running.process, signal).await.map(drop)
 }
