@@ -1,5 +1,5 @@
-//! `cargo lab bench`: how fast the chapters are, and what they could be at most. No test: nothing fails for being
-//! slow, because a machine that does something else is slow too.
+//! `cargo lab bench`: measures how fast the chapters are, and how fast they could be at most. It is not a test: nothing
+//! fails because it is slow, for a machine that does something else meanwhile is slow too.
 
 mod load;
 mod machine;

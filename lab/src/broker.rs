@@ -119,7 +119,7 @@ impl Broker {
             let said: String = said.iter().map(|line| format!("\n  {line}")).collect();
             ensure!(
                 !embedded.said.is_closed(),
-                "the embedded broker has ended by itself, and all its topics with it: start again{said}"
+                "the embedded broker has ended by itself, and its topics are lost: run the command again{said}"
             );
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! `cargo lab check N`: the acceptance suites, black box. They know a program by its arguments, environment, signals,
-//! standard streams, exit status and HTTP alone, so that they grade a program in any language.
-//! Suite N holds what chapter N adds; chapter N must pass suites 1 to N.
+//! `cargo lab check N`: the acceptance suites. They look at a program from outside: they give it arguments, environment
+//! variables, signals and HTTP requests, and look at its output, its exit status and its answers. So they can grade a
+//! program in any language. Suite N contains what chapter N adds; the program of chapter N must pass the suites 1 to N.
 
 mod answer;
 mod brokers;
@@ -49,21 +49,22 @@ use crate::process;
 use crate::process::Program;
 use crate::services::addresses;
 use crate::stop;
+use crate::terminal::waiting;
 
 /// Grades a program against everything that chapters 1 to N promise
 ///
-/// Without a command, chapter N of this workspace is built and checked. With one, that program is: lab appends the
-/// role (`serve`, `watch --limit 5`, …), sets the variables, and supplies the stream. Give the program itself, built
-/// beforehand: signals go to what you name, and a wrapper such as `cargo run` keeps them to itself. It runs in an
-/// empty directory, so arguments that name a file here are made absolute.
+/// Without a command, chapter N of this workspace is built and checked. With a command behind two hyphens, that program
+/// is checked: lab appends the role (`serve`, `watch --limit 5`, …), sets the variables, and provides the stream. Build
+/// the program first, and give the program itself, because a wrapper such as `cargo run` does not pass signals on. It
+/// runs in an empty directory; if an argument names a file that is here, lab gives the program the absolute path.
 ///
-/// With --image, the program inside that Docker image is checked, and then the image itself, whatever N is. It runs
-/// with this machine's network, so Docker must run on this very machine.
+/// With --image, the program inside that Docker image is checked, and then the image itself, whatever N is. The
+/// container uses the network of this machine, so Docker must run on this machine too.
 ///
-/// From chapter 5 on the program is two roles, `producer` and `consumer`, with a broker between them: the one of
-/// --broker, else the Kafka on 127.0.0.1:9092 if one is up (`cargo lab services up kafka`), else a small one in memory
-/// that lab starts. Each check has topics of its own. With --faults, lab starts a Kafka for the purpose, ends and kills
-/// it and the roles, and looks whether a count has suffered.
+/// From chapter 5 on the program has two roles, `producer` and `consumer`, with a broker between them: the one that
+/// --broker names, or else the Kafka on 127.0.0.1:9092 if it runs (`cargo lab services up kafka`), or else a small one
+/// in memory that lab starts. Each check has topics of its own. With --faults, lab starts a Kafka of its own, stops and
+/// kills this Kafka and the roles, and then looks whether the counts are still right.
 ///
 ///   cargo lab check 1
 ///   cargo lab check 2 --only healthcheck
@@ -80,7 +81,7 @@ pub struct Options {
     #[arg(value_parser = chapters::number)]
     chapter: u8,
 
-    /// Check a server that already runs at this URL; what needs the process is listed as skipped
+    /// Check a server that already runs at this URL; checks that have to start the program are listed as skipped
     #[arg(long, conflicts_with = "command", value_name = "URL")]
     url: Option<String>,
 
@@ -88,23 +89,23 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["command", "url"], value_name = "NAME")]
     image: Option<String>,
 
-    /// Only the checks whose name contains this, in any case; may be given more than once
+    /// Only the checks whose name contains this, in upper or lower case; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
-    /// Only this suite, not all from 1 to N
+    /// Only this suite, and not all suites from 1 to N
     #[arg(long, value_name = "N")]
     suite: Option<u8>,
 
-    /// Leave out the checks that wait for a timeout of the program
+    /// Leave out the slow checks, which wait for a timeout of the program
     #[arg(long)]
     quick: bool,
 
-    /// End with the first check that fails
+    /// End with the first check that fails, and say how many were not run
     #[arg(long)]
     fail_fast: bool,
 
-    /// Only a few checks that show that each role works at all, and with --image those of the image itself
+    /// Only the few checks which show that each role works at all, and with --image those of the image itself
     #[arg(long, conflicts_with_all = ["suite", "faults"])]
     smoke: bool,
 
@@ -125,7 +126,7 @@ pub struct Options {
     #[arg(long, env = "REDPANDA_BROKER", value_name = "HOST:PORT", value_parser = |text: &str| addresses(text, 9092))]
     broker: Option<String>,
 
-    /// Only what must hold while the broker or a role fails, on a Kafka that lab starts for this; chapter 5 and later
+    /// Only the checks in which the broker or a role fails, on a Kafka that lab starts for this; chapter 5 and later
     #[arg(long, conflicts_with_all = ["url", "suite"])]
     faults: bool,
 
@@ -152,7 +153,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut stop = pin!(stop::signals()?);
-    // Interrupted: the futures are dropped, and with them the programs that they started.
+    // When a signal comes, the futures are dropped, and with them the programs that they have started.
     let subject = tokio::select! {
         subject = subject(&options) => subject?,
         signal = &mut stop => bail!("interrupted by {signal}"),
@@ -190,7 +191,10 @@ async fn subject(options: &Options) -> Result<Subject> {
     let subject = subject.with_cassandra(cassandra);
     match broker {
         Some(broker) => subject.with_broker(broker).await,
-        None if options.faults => subject.with_node(Node::start().await?).await,
+        None if options.faults => {
+            let node = waiting("a Kafka that is started for these checks", Node::start()).await?;
+            subject.with_node(node).await
+        }
         None => Ok(subject),
     }
 }
@@ -231,7 +235,7 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
     }
     let only: Vec<String> = options.only.iter().map(|name| name.to_lowercase()).collect();
     let wanted = |suite: u8, check: &Check| {
-        // An image has to be a good one in whichever chapter it is given.
+        // The checks of an image are made in every chapter.
         let promised =
             suite <= options.chapter || (options.image.is_some() && check.needs == Needs::Image);
         options.suite.map_or(promised, |only| only == suite)
@@ -250,7 +254,10 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
         .filter(|(suite, check)| wanted(*suite, check))
         .collect();
     if checks.is_empty() {
-        bail!("no check has such a name; `cargo lab check {} --list` shows them", options.chapter);
+        bail!(
+            "no check has such a name; `cargo lab check {} --list` shows the names",
+            options.chapter
+        );
     }
     Ok(checks)
 }

@@ -1,5 +1,6 @@
-//! `cargo lab ci N`: the steps of a chapter's workflow on this machine, the commands read from the workflow itself.
-//! What GitHub alone can do, and what needs what is not here, is left out by name.
+//! `cargo lab ci N`: runs the steps of a chapter's workflow on this machine. The commands are read from the workflow
+//! itself. A step that only GitHub can run, or that needs a program which is missing here, is skipped, and the output
+//! says so.
 
 pub mod need;
 mod report;

@@ -1,5 +1,5 @@
-//! `cargo lab diff`: what a reviewer reads of a step from one chapter to the next: the files, the numbers, the
-//! difference itself; with `--check`, whether the step stays within its budget.
+//! `cargo lab diff`: shows what a reviewer reads of a step from one chapter to the next: the files, the numbers, and
+//! the difference itself. With `--check` it looks whether the step changes more than it may.
 
 mod budget;
 pub mod files;
@@ -27,7 +27,7 @@ use crate::terminal;
 ///
 /// The order is that of "What changed" in B's README, or else in A's. The difference is what `git diff` prints.
 ///
-/// Carry-over is the share of A's lines that live on in B. Blank lines, READMEs and lock files do not count, and
+/// Carry-over is the share of A's lines that are still in B. Blank lines, READMEs and lock files do not count, and
 /// a chapter's own number (`ch-1`, `ch_1`) is no difference. Files that git ignores are no part of a chapter.
 ///
 /// Examples:
@@ -45,7 +45,7 @@ pub struct Options {
     /// The newer chapter: its number, as in `2`, or the path of a folder [default: the last]
     #[arg(value_name = "B")]
     to: Option<String>,
-    /// Fail where less lives on than the budget asks for: 85 % a step, 97 % into 4 and 8.
+    /// Fail where fewer lines stay than the budget asks for: 85 % in a step, and 97 % in the steps to ch-4 and to ch-8.
     /// Checks the step from A to B, or every step where none is named
     #[arg(long, conflicts_with_all = ["readme", "stat"])]
     check: bool,

@@ -1,5 +1,5 @@
-//! What lab asks of Docker, by its command line: a program run inside an image as if it ran here, and what is known of
-//! images and containers. Called by `process` and by suite 4 of `check`.
+//! Uses Docker by its command line: runs a program inside an image as if it ran on this machine, and asks about images
+//! and containers. Called by `process` and by suite 4 of `check`.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;

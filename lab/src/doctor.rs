@@ -1,4 +1,5 @@
-//! `cargo lab doctor`: what this machine has, what it lacks for which chapter, and the command that mends it.
+//! `cargo lab doctor`: shows what this machine has, what is missing for which chapter, and the command that installs
+//! it.
 
 mod finding;
 mod machine;
@@ -12,10 +13,10 @@ use crate::doctor::finding::Finding;
 use crate::doctor::finding::Mark;
 use crate::screen;
 
-/// Looks at this machine: what each chapter needs, and the command that mends what is missing
+/// Looks whether this machine has what the chapters need, and shows the command that installs what is missing
 ///
-/// A line each: `✓` is there, `!` is missing for a later chapter or needs attention, `✗` is missing for the first
-/// chapters. The exit status is 0 unless there is a `✗`. Example:
+/// Each line is about one thing. `✓` means that it is there, `!` that a later chapter needs it or that it needs
+/// attention, and `✗` that the first chapters need it. The exit status is 0 unless there is a `✗`. Example:
 ///   cargo lab doctor
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -38,11 +39,13 @@ pub async fn run(_options: &Options) -> Result<ExitCode> {
 fn summary(marks: &[Mark]) -> String {
     let count = |mark| marks.iter().filter(|found| **found == mark).count();
     match (count(Mark::Missing), count(Mark::Attention)) {
-        (0, 0) => "everything is here\n".to_owned(),
+        (0, 0) => "nothing is missing\n".to_owned(),
         (0, later) => {
-            format!("ready for the first chapters; {later} for later, see the lines with !\n")
+            format!(
+                "ready for the first chapters; later chapters need {later} more, see the lines with !\n"
+            )
         }
-        (now, _) => format!("not ready: {now} to mend, see the lines with ✗\n"),
+        (now, _) => format!("not ready: {now} missing, see the lines with ✗\n"),
     }
 }
 
@@ -61,6 +64,6 @@ mod tests {
 ";
         assert_eq!(format!("{good}{bad}"), expected);
         let marks = [good.mark, bad.mark];
-        assert_eq!(summary(&marks), "not ready: 1 to mend, see the lines with ✗\n");
+        assert_eq!(summary(&marks), "not ready: 1 missing, see the lines with ✗\n");
     }
 }

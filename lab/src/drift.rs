@@ -1,6 +1,6 @@
-//! `cargo lab drift`: keeps the steps between chapters as small as they are promised to be, and the READMEs true.
-//! A module a rule: the file table, no chapter named in code, the README's list of changes, the workflows, images of
-//! an exact version.
+//! `cargo lab drift`: looks whether chapters differ only where they should, and whether their READMEs say so. Each rule
+//! is a module: the file table, no chapter named in code, the list of changes in the README, the workflows, and images
+//! that have an exact version.
 
 mod images;
 mod marks;

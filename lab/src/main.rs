@@ -1,5 +1,6 @@
-//! `cargo lab`: the companion of the course. It runs the chapters, checks them from outside, compares one with
-//! the next, and breaks the stream that they read. One module a command; `cargo lab help COMMAND` teaches each.
+//! `cargo lab`: the companion of the course. It runs the chapters, checks them from outside, compares one with the
+//! next, and gives them a stream that can be made faulty. Each command is a module; `cargo lab help COMMAND` explains
+//! it.
 
 mod bench;
 mod broker;
@@ -63,7 +64,7 @@ async fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options).await,
     };
     result.unwrap_or_else(|error| {
-        // It may quote what a program or a server said.
+        // The error may quote what a program or a server has written.
         let lines: Vec<String> = format!("{error:#}").split('\n').map(screen::plain).collect();
         eprintln!("error: {}", lines.join("\n"));
         ExitCode::FAILURE

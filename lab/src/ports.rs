@@ -1,6 +1,6 @@
-//! The TCP ports of this machine: a free one, and who listens on one that is taken, which turns "address in use" into a
-//! sentence that can be acted on.
-//! Linux tells by `/proc`, other systems by `lsof`. Called by `up`, `services` and `doctor`.
+//! The TCP ports of this machine: this module finds a free one, and says which program listens on one that is taken, so
+//! that the user knows what to end. On Linux it reads `/proc`, elsewhere it asks `lsof`. Called by `up`, `services`,
+//! `check` and `doctor`.
 
 use std::env;
 use std::fs::File;
@@ -60,9 +60,7 @@ pub fn owner(port: u16) -> Option<String> {
         // Other systems, and sockets of another network namespace or behind a restricted /proc.
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
-        taken.then(|| {
-            by_lsof(port).unwrap_or_else(|| "a process that this user may not see".to_owned())
-        })
+        taken.then(|| by_lsof(port).unwrap_or_else(|| "a process of another user".to_owned()))
     })
 }
 

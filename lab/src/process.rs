@@ -1,6 +1,6 @@
-//! The programs that lab runs: builds a chapter, starts it with an environment of our own choosing, reads what it
-//! prints, sends it signals, and waits for its end. Used by `check`, `up` and `bench`.
-//! A program never outlives the `Process` that stands for it.
+//! The programs that lab runs: this module builds a chapter, starts it with the variables that lab chooses, reads what
+//! it prints, sends it signals, and waits for its end. Used by `check`, `up` and `bench`. When a `Process` is dropped,
+//! the program that it stands for is killed.
 
 mod output;
 mod program;

@@ -1,5 +1,6 @@
-//! `cargo lab replay`: a server that behaves like Wikimedia's RecentChange stream and knows the truth. The command
-//! serves until Ctrl-C; check, up and bench start the same server in their own process.
+//! `cargo lab replay`: a server that behaves like Wikimedia's RecentChange stream, and knows what a correct program
+//! counts of the events that it has sent. The command serves until Ctrl-C; `check`, `up` and `bench` start the same
+//! server inside their own process.
 #![expect(clippy::print_stdout, reason = "the command says where it listens")]
 
 mod clock;
@@ -53,7 +54,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (progress, truth) = (replay.progress(), replay.truth());
     replay.stop().await;
     println!(
-        "sent {} events on {} connections; a correct consumer counted {} messages of {} users",
+        "sent {} events on {} connections; a correct program counts {} messages of {} users",
         progress.sent, progress.connections_opened, truth.messages, truth.distinct_users
     );
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,5 @@
-//! Output that comes bit by bit: text shown at once, and a region of the terminal that is redrawn in place.
-//! Used by `check` and `up`.
+//! Output that must be seen at once: text, and a region of the terminal that is drawn again and again in the same
+//! place. Used by `check` and `up`.
 
 use std::fmt::Display;
 use std::io::IsTerminal;

@@ -1,5 +1,6 @@
-//! `cargo lab services`: what a chapter needs beside itself, started on this machine without Docker. One process a
-//! service, under `target/services/`, on 127.0.0.1 alone. `up` and `bench` use it too.
+//! `cargo lab services`: starts Cassandra and Kafka on this machine without Docker. Each is one process, keeps its
+//! files in `target/services/`, and listens on 127.0.0.1 alone. `check`, `up` and `bench` ask here whether a service
+//! answers.
 
 mod cassandra;
 mod connect;
@@ -13,6 +14,7 @@ mod program;
 mod service;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::services::program::address;
 pub use crate::services::program::addresses;
 pub use crate::services::program::first_of;
 pub use crate::services::service::Service;
+use crate::stop;
 use crate::terminal;
 
 const POLL: Duration = Duration::from_millis(200);
@@ -41,8 +44,8 @@ const RELEASE: Duration = Duration::from_secs(10);
 
 /// Starts, ends or shows the services that chapters need: Cassandra and Kafka, without Docker
 ///
-/// A service needs Java 17, and Maven the first time, which fetches its jars. Everything is kept in
-/// target/services/: the jars, the configuration, the log, and the data, which outlives a restart.
+/// A service needs Java 17. The first start also needs Maven, which fetches the jars. Everything is kept in
+/// target/services/: the jars, the configuration, the log, and the data, which is still there after a restart.
 ///
 /// Examples:
 ///   cargo lab services up                          both, on their default ports, 9042 and 9092
@@ -59,7 +62,7 @@ pub struct Options {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Start what is not up yet, and wait until it answers. Safe to call twice
+    /// Start what is not up yet, and wait until it answers. Safe to call twice; Ctrl-C ends what this call has started
     Up {
         /// The services [default: all]
         services: Vec<Service>,
@@ -70,7 +73,7 @@ enum Action {
         #[arg(long, value_name = "PORT", default_value_t = kafka::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
         kafka_port: u16,
     },
-    /// End them: ask for a clean end, wait up to 30 s, then kill. The data stays
+    /// End them: ask them to end, wait up to 30 s, then kill them. The data stays
     Down {
         /// The services [default: all]
         services: Vec<Service>,
@@ -78,7 +81,7 @@ enum Action {
         #[arg(long)]
         wipe: bool,
     },
-    /// Show which run and answer; the exit status is 0 only when all do
+    /// Show which of them run and answer; the exit status is 0 only if all do
     Status {
         /// The services [default: all]
         services: Vec<Service>,
@@ -96,12 +99,21 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let mut all_up = true;
     match options.action {
         Action::Up { services, cassandra_port, kafka_port } => {
+            let mut stop = pin!(stop::signals()?);
+            let mut started = Vec::new();
             for service in or_all(services) {
                 let port = match service {
                     Service::Cassandra => cassandra_port,
                     Service::Kafka => kafka_port,
                 };
-                let ready = up(service, port).await?;
+                if process::running(&service.folder()).is_none() {
+                    started.push(service);
+                }
+                let what = format!("{} to answer on {}", service.name(), address(port));
+                let ready = tokio::select! {
+                    ready = terminal::waiting(&what, up(service, port)) => ready?,
+                    signal = &mut stop => return interrupted(signal, started).await,
+                };
                 let how = match ready.started_in {
                     Some(time) => format!("up after {:.1} s", time.as_secs_f64()),
                     None => "already up".to_owned(),
@@ -124,6 +136,16 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         }
     }
     Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends what was started before the signal came.
+async fn interrupted(signal: &str, started: Vec<Service>) -> Result<ExitCode> {
+    eprintln!("interrupted by {signal}: ending what this command has started");
+    for service in started {
+        let how = down(service, false).await?;
+        say(&format!("{}: {how}", service.name()))?;
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// Starts `service` on `port` where it is not up, and returns when it answers.

@@ -1,4 +1,4 @@
-//! What all subcommands share: the settings of librdkafka, and a reader that knows a topic's partitions.
+//! What all subcommands share: the settings of librdkafka, and a reader that knows the partitions of a topic.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;

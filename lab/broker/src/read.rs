@@ -1,4 +1,4 @@
-//! `consume` and `count`: from the beginning of every partition to where it ended when the command began.
+//! `consume` and `count`: read every partition from its beginning to where it ended when the command began.
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;

@@ -1,5 +1,5 @@
-//! `serve`: librdkafka's broker for tests, in this process. It keeps 5 MiB a partition and drops the oldest beyond that
-//! without a word, so its low watermarks are watched: whoever counts must know.
+//! `serve`: runs librdkafka's broker for tests in this process. It keeps 5 MiB of each partition, and silently drops
+//! older records. Whoever counts must know that, so the first offset of each partition is watched.
 
 use std::collections::BTreeSet;
 use std::io::BufRead;

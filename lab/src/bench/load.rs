@@ -1,5 +1,6 @@
-//! Requests at a fixed rate, whether or not the answers keep up. A request is due at a time that is fixed in advance,
-//! and its latency counts from then: a server that stalls for a second is seen to, by all requests of that second.
+//! Sends requests at a fixed rate, whether or not the answers keep up. The time at which a request is due is fixed in
+//! advance, and its latency counts from then. So a server that stands still for a second shows it in all requests of
+//! that second.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where and when a bench ran: without it a rate says nothing.
+//! On which machine and when a bench ran: without this a rate says nothing.
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
-//! `cargo lab bench pipeline`: from the replay through a real broker into a consumer's statistics, beside what the
-//! parts cost anyway. Each program is a process of its own, and each row runs again in every round.
+//! `cargo lab bench pipeline`: measures the way from the replay through a real broker into a consumer's statistics, and
+//! compares it with what reading and parsing alone cost. Each program is a process of its own, and each row runs again
+//! in every round.
 
 mod broker;
 mod report;
@@ -80,7 +81,7 @@ pub struct Options {
     only: Vec<Row>,
 
     /// A broker that runs already, instead of one of this command's own
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| services::addresses(text, 9092))]
     broker: Option<String>,
 
     /// REDPANDA_PROPERTIES of producer and consumer, to compare two settings. Example: linger.ms=50

@@ -1,5 +1,5 @@
-//! A role of the chapter that is measured: a process of its own, with a stream that it has not reached yet, for which it
-//! asks again and again.
+//! A role of the chapter that is measured: a process of its own, with a stream that it has not reached yet, for which
+//! it asks again and again.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! `cargo lab bench stream`: from the replay into a chapter, beside what reading the same bytes costs anyway.
-//! Each program is a process of its own, and each row runs again in every round, so that a busy moment of the
+//! `cargo lab bench stream`: measures the way from the replay into a chapter, and compares it with reading the same
+//! bytes. Each program is a process of its own, and each row runs again in every round, so that a busy moment of the
 //! machine does not fall on one row alone.
 
 mod report;

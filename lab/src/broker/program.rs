@@ -1,4 +1,4 @@
-//! The program `lab-broker`: built once a run of lab, and announced where that takes a while.
+//! The program `lab-broker`: built at most once in a run of lab, with a line that says so if it takes a while.
 
 use std::path::PathBuf;
 

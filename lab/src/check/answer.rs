@@ -1,4 +1,4 @@
-//! The form of the server's answers, the same in every suite.
+//! The form that the answers of a server must have; it is the same in every suite.
 
 use anyhow::Context;
 use anyhow::Result;

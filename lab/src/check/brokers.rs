@@ -1,4 +1,4 @@
-//! Which broker stands between the roles of a program under test.
+//! Chooses the broker that stands between the roles of a program under test.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -8,13 +8,14 @@ use crate::broker::Broker;
 use crate::services::first_of;
 use crate::services::kafka::DEFAULT_PORT;
 use crate::services::kafka_answers;
+use crate::terminal::waiting;
 
 /// The one that is named, else the Kafka of `cargo lab services` if it is up, else one in memory.
 pub async fn choose(named: Option<&str>) -> Result<Broker> {
     if let Some(addresses) = named {
         let first = first_of(addresses);
-        if !kafka_answers(first).await {
-            bail!("no broker answers on {first} (--broker or REDPANDA_BROKER)");
+        if !waiting(&format!("the broker at {first}"), kafka_answers(first)).await {
+            bail!("no broker answers at {first}, which --broker or REDPANDA_BROKER names");
         }
         return Ok(Broker::at(addresses));
     }

@@ -1,5 +1,5 @@
-//! A clock that is ten minutes behind, for one program: a small library, made by the C compiler of this machine, comes
-//! before libc in it. The clock that measures how long something takes stays right.
+//! Sets the clock of one program back by ten minutes. The C compiler of this machine makes a small library for it,
+//! which the program loads before libc. The clock by which a program measures how long something takes stays right.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a line of a program's log says, in whichever words and form it says it.
+//! Finds out what a line of a program's log says, whatever words and whatever format the program uses.
 
 /// Whether `line` names the topic, and has all of `wanted` among its other numbers.
 pub fn names(line: &str, topic: &str, wanted: &[u64]) -> bool {

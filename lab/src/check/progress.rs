@@ -1,4 +1,4 @@
-//! How far the roles are, as the broker knows it: what is in the topic, and what the group has committed.
+//! Asks the broker how far the roles are: what is in the topic, and what the group has committed.
 
 use std::ops::ControlFlow;
 use std::ops::ControlFlow::Break;

@@ -1,4 +1,4 @@
-//! A door in front of a service: what goes through it can be held up, for as long as a check wants.
+//! A proxy in front of a service, which holds up what goes through it for as long as a check wants.
 
 use anyhow::Result;
 use tokio::io::AsyncReadExt;

@@ -1,4 +1,4 @@
-//! The program run to its end, what it must refuse, and what it must tell.
+//! Runs the program to its end, for the checks of what it must refuse and of what it must say.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -44,11 +44,14 @@ impl Subject {
         let started = self.output_with(&[role], "", change).await;
         let finished = started.context("the program did not refuse to start")?;
         let said = finished.stderr.join("\n");
-        ensure!(!finished.status.success(), "exit status 0; stderr:\n{said}");
+        ensure!(
+            !finished.status.success(),
+            "the program ended with exit status 0, although it must refuse this; stderr:\n{said}"
+        );
         ensure!(finished.status.code().is_some(), "{}; stderr:\n{said}", describe(finished.status));
-        ensure!(!said.contains("panicked"), "a panic:\n{said}");
+        ensure!(!said.contains("panicked"), "stderr shows a panic:\n{said}");
         for word in named {
-            ensure!(said.contains(word), "a message without {word}:\n{said}");
+            ensure!(said.contains(word), "the message on stderr does not name {word}:\n{said}");
         }
         Ok(finished.stderr.into_iter().filter(|line| !line.trim().is_empty()).collect())
     }

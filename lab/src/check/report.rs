@@ -1,5 +1,5 @@
-//! What `check` prints: a line for each check when it ends, with details where it has failed, and a summary at the end;
-//! or one JSON document for a program to read.
+//! What `check` prints: for each check a line when it ends, with details if it has failed, and at the end a summary.
+//! With `--json` it is one document for a program to read.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The roles of the program: each is tried out before the first check that needs it, and from chapter 5 on there are two
-//! with a topic between them, which a check starts when it feeds a stream and reads `/stats`.
+//! The roles of the program. Each is tried out before the first check that needs it. From chapter 5 on a producer and a
+//! consumer are started together, with a topic between them, when a check sends events and reads `/stats`.
 
 use std::time::Duration;
 

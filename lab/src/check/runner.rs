@@ -1,4 +1,4 @@
-//! What a check is, and how one is run. The suites are lists of these.
+//! What a check is, and how it is run. The suites are lists of checks.
 
 use std::fmt;
 use std::time::Duration;
@@ -145,7 +145,7 @@ async fn outcome(check: &Check, subject: &Subject) -> Outcome {
             Ok(skip) => return Outcome::Skipped(skip.0),
             Err(error) => format!("{error:#}"),
         },
-        Err(_) => format!("no end within {} s", LIMIT.as_secs()),
+        Err(_) => format!("the check did not end within {} s", LIMIT.as_secs()),
     };
     // Messages that nobody could have read: no count that followed says anything about the program.
     Outcome::Failed(match subject.evicted() {
@@ -158,13 +158,13 @@ async fn outcome(check: &Check, subject: &Subject) -> Outcome {
 fn not_here(check: &Check, subject: &Subject, quick: bool) -> Option<String> {
     if check.needs == Needs::Image && subject.image().is_none() {
         let (image, build) = docker::image(subject.chapter());
-        return Some(format!("needs the image: `{build}`, then --image {image}"));
+        return Some(format!("needs the image: build it with `{build}`, then add --image {image}"));
     }
     if let (Some(reason), Some(_)) = (check.not_in_image, subject.image()) {
         return Some(format!("can't be seen from outside a container: {reason}"));
     }
     if check.needs != Needs::Http && !subject.has_program() {
-        return Some("needs the program, and --url gives only its address".to_owned());
+        return Some("needs the program itself, and --url gives only its address".to_owned());
     }
     if check.needs.cassandra() && subject.cassandra().is_none() {
         return Some(

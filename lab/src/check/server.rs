@@ -1,5 +1,5 @@
-//! The program as a server: started in an empty directory and on a port of its own, and what a check asks of it while it
-//! runs and at its end.
+//! The program as a server: it is started in an empty directory and on a port of its own. A check sends requests to it
+//! while it runs, and looks at how it ends.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;

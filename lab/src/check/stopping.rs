@@ -1,5 +1,5 @@
-//! SIGTERM while events stream through: an end in time, and everything flushed. Suite 5 asks for it on any broker, and
-//! `--faults` on the Kafka of its own.
+//! Sends SIGTERM while many events come: the program must end in time and lose nothing that it has taken. Suite 5
+//! checks this on any broker, and `--faults` on a Kafka of its own.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -43,7 +43,7 @@ pub async fn in_time(server: &mut Server) -> Result<()> {
 
 /// A signal after the end of the stream would show nothing.
 pub fn in_the_middle(replay: &Replay) -> Result<()> {
-    ensure!(!replay.progress().finished, "the replay was over before the last signal");
+    ensure!(!replay.progress().finished, "the stream had ended before the last signal was sent");
     Ok(())
 }
 

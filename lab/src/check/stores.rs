@@ -1,10 +1,11 @@
-//! Which Cassandra the checks use that need one.
+//! Chooses the Cassandra for the checks that need one.
 
 use anyhow::Result;
 use anyhow::bail;
 
 use crate::services::cassandra_answers;
 use crate::services::first_of;
+use crate::terminal::waiting;
 
 /// The nodes that `--cassandra` names, else those of `CASSANDRA_NODES`, else the one of `cargo lab services`; `None` if
 /// no Cassandra was named and none answers.
@@ -16,7 +17,7 @@ pub async fn choose(named: Option<&str>) -> Result<Option<String>> {
     let usual = usual.as_deref().unwrap_or("127.0.0.1:9042");
     let nodes = named.unwrap_or(usual);
     let first = first_of(nodes);
-    if cassandra_answers(first).await {
+    if waiting(&format!("Cassandra at {first}"), cassandra_answers(first)).await {
         return Ok(Some(nodes.to_owned()));
     }
     if named.is_some() {

@@ -1,5 +1,5 @@
-//! A stream server that sends exactly the bytes that a check wants, connection after connection, and keeps the
-//! requests that came. For volume, and for what a correct consumer must have counted, the suites use `replay`.
+//! A server of a stream that sends on each connection exactly the bytes that a check wants, and keeps the requests that
+//! came. Where a check needs many events, and the right counts of them, it uses `replay` instead.
 
 use std::ops::ControlFlow::Break;
 use std::ops::ControlFlow::Continue;

@@ -1,5 +1,5 @@
-//! The program under test, with every variable that any suite needs, and what stands around it: its stream, the broker
-//! and Cassandra.
+//! The program under test, with every variable that any suite needs, and what it works with: its stream, the broker and
+//! Cassandra.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -27,6 +27,7 @@ use crate::ports;
 use crate::ports::free_port;
 use crate::process::Program;
 use crate::services::Keyspace;
+use crate::terminal::waiting;
 
 /// The chapter that takes the server apart into a producer and a consumer.
 pub const SPLIT: u8 = 5;
@@ -112,7 +113,8 @@ impl Subject {
     pub async fn with_broker(mut self, broker: Broker) -> Result<Self> {
         // Built now, if it must be: not in the middle of a check.
         broker::binary().await?;
-        self.quiet.make(&broker).await?;
+        let what = format!("topics of this run on the broker at {}", broker.address);
+        waiting(&what, self.quiet.make(&broker)).await?;
         self.broker = Some(broker);
         Ok(self)
     }

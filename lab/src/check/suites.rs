@@ -1,5 +1,5 @@
-//! The suites, and what must hold while something fails. A suite imports the rooms of `check`, and nothing imports a
-//! suite but this list.
+//! The list of the suites, and of the checks in which something fails. A suite imports modules of `check`; only this
+//! list imports a suite.
 
 mod faults;
 mod suite1;

@@ -1,4 +1,4 @@
-//! What was counted, compared with the truth of the replay that it was counted from.
+//! Compares what a program has counted with what the replay has sent.
 
 use std::ops::ControlFlow::Break;
 use std::ops::ControlFlow::Continue;

@@ -1,4 +1,4 @@
-//! How long a check waits, and the waiting itself: a question that is asked again until its answer is good.
+//! How long a check waits, and how: it asks a question again and again until the answer is the right one.
 
 use std::ops::ControlFlow;
 use std::ops::ControlFlow::Break;
@@ -54,7 +54,7 @@ pub async fn until_quiet<T>(
     tokio::time::sleep(QUIET).await;
     match ask().await? {
         Break(answer) => Ok(answer),
-        Continue(now) => bail!("{now}, after it had been right"),
+        Continue(now) => bail!("{now}, although the number was right a moment before"),
     }
 }
 
@@ -93,6 +93,6 @@ mod tests {
         };
         assert_eq!(counted(1).await.unwrap(), 1);
         let error = counted(2).await.unwrap_err().to_string();
-        assert_eq!(error, "2 and not 1, after it had been right");
+        assert_eq!(error, "2 and not 1, although the number was right a moment before");
     }
 }

@@ -1,4 +1,4 @@
-//! How much of a chapter must live on in the next one.
+//! How many of a chapter's lines must still be there in the next chapter.
 
 use std::path::Path;
 

@@ -39,7 +39,7 @@ impl Chapter {
         ensure!(folder.is_dir(), "there is no folder {shown}");
         ensure!(
             folder.join("Cargo.toml").is_file(),
-            "{shown} is no chapter, for it has no Cargo.toml"
+            "{shown} is not a chapter: it has no Cargo.toml"
         );
         let folder = folder.canonicalize().with_context(|| format!("cannot find {shown}"))?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();

@@ -1,5 +1,5 @@
 //! One step of the course, from a chapter to the next, in numbers: which files differ, how many lines came and went,
-//! and what share of the older chapter's lines lives on. READMEs, lock files and blank lines do not count.
+//! and what share of the older chapter's lines is still there. READMEs, lock files and blank lines do not count.
 
 use std::collections::BTreeSet;
 

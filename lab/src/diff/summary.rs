@@ -35,7 +35,7 @@ pub fn write(
     )?;
     writeln!(
         out,
-        "carry-over {}: {} of {} lines of {} live on",
+        "carry-over {}: {} of {} lines of {} are still there",
         percent(step),
         step.carried,
         step.lines,

@@ -58,7 +58,7 @@ fn numbers_come_last_and_the_readme_only_when_asked_for() {
     let summary = "ch-1 > ch-2
   new      src/new.rs     +1       
 files: 1 new, 0 changed, 0 gone; lines: 1 added, 0 removed
-carry-over 100.0 %: 1 of 1 lines of ch-1 live on
+carry-over 100.0 %: 1 of 1 lines of ch-1 are still there
 ";
     let seen = shown(root.path(), &OPTIONS);
     let expected =
@@ -152,7 +152,7 @@ fn path_that_holds_no_chapter_is_refused() {
     };
     assert!(error("nowhere").starts_with("there is no folder /"), "{}", error("nowhere"));
     assert!(
-        error("empty").ends_with("empty is no chapter, for it has no Cargo.toml"),
+        error("empty").ends_with("empty is not a chapter: it has no Cargo.toml"),
         "{}",
         error("empty")
     );

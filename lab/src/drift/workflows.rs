@@ -1,6 +1,6 @@
-//! Fourth rule: every chapter is checked by the same steps. chapter.yml has those of lab's list in their order, and each
-//! chapter has its caller. What every repository must mind, such as pinned actions and the rights of jobs, zizmor checks;
-//! here stands only what it can't know.
+//! Fourth rule: every chapter is checked by the same steps. chapter.yml has those of lab's list in their order, and
+//! each chapter has its caller. What every repository must mind, such as pinned actions and the rights of jobs, zizmor
+//! checks; here stands only what it can't know.
 
 use std::path::Path;
 

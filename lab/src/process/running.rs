@@ -1,4 +1,4 @@
-//! A program that runs: its signals, its end, and what it has said.
+//! A running program: the signals that it is sent, how it ends, and what it has printed.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -95,7 +95,7 @@ impl Process {
         let line = self.stderr.line(deadline, |line| line.contains(part)).await;
         line.with_context(|| {
             let said = tail(&self.stderr.lines());
-            format!("stderr:\n{said}\nwithout {part}")
+            format!("no line with {part} on stderr:\n{said}")
         })
     }
 

@@ -1,5 +1,5 @@
-//! Each position's logical time, and the way back: from a millisecond to the first position that is not before it,
-//! which is how Kafka, and so the real stream, resumes.
+//! The time of each position of the stream; and the other way round, for a millisecond, the first position that is not
+//! before it. So Kafka, and with it the real stream, finds the place from which it goes on.
 
 use crate::replay::text::Random;
 

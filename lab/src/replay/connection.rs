@@ -1,5 +1,5 @@
-//! One reader's connection: a body made chunk by chunk as it is read, at the pace asked for, with whatever is to go
-//! wrong on the way.
+//! The connection of one reader: a body that is made chunk by chunk while it is read, at the rate that was asked for,
+//! and with the faults that were asked for.
 
 use std::convert::Infallible;
 use std::future::pending;

@@ -1,5 +1,6 @@
-//! Event i of a seed: a pure function, so that any position can be sent again without being kept. It writes the JSON
-//! and says, from what it drew and not from what it wrote, how a correct consumer counts it.
+//! Makes the event at a position of the stream from the seed and the position alone, so that any event can be sent
+//! again without being stored. It writes the JSON, and says how a correct program counts it: from the values that it
+//! has drawn, and not from the JSON.
 
 use crate::replay::clock::Clock;
 use crate::replay::event::Count;
@@ -83,7 +84,8 @@ impl Generator {
             put(out, ".mediawiki.recentchange\",\"partition\":0,\"");
             if centre == self.centre {
                 put(out, "timestamp\":");
-                text::number(out, self.clock.timestamp(position));
+                // Wikimedia's server (KafkaSSE) adds one too, so that the event itself does not come again.
+                text::number(out, self.clock.timestamp(position) + 1);
             } else {
                 put(out, "offset\":-1");
             }

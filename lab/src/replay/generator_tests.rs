@@ -39,11 +39,11 @@ fn framing_is_as_captured() {
     for (seed, id) in [
         (
             0,
-            r#"[{"topic":"eqiad.mediawiki.recentchange","partition":0,"timestamp":1786924800007},{"topic":"codfw.mediawiki.recentchange","partition":0,"offset":-1}]"#,
+            r#"[{"topic":"eqiad.mediawiki.recentchange","partition":0,"timestamp":1786924800008},{"topic":"codfw.mediawiki.recentchange","partition":0,"offset":-1}]"#,
         ),
         (
             1,
-            r#"[{"topic":"eqiad.mediawiki.recentchange","partition":0,"offset":-1},{"topic":"codfw.mediawiki.recentchange","partition":0,"timestamp":1786924800013}]"#,
+            r#"[{"topic":"eqiad.mediawiki.recentchange","partition":0,"offset":-1},{"topic":"codfw.mediawiki.recentchange","partition":0,"timestamp":1786924800014}]"#,
         ),
     ] {
         let source = Source::open(&Options { seed, ..Options::default() }).unwrap();

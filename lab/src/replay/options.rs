@@ -1,5 +1,6 @@
-//! What `cargo lab replay` can be told: the stream itself, and the faults on demand. The in-process callers (check,
-//! up, bench) fill the same struct, beginning with `Options::of` or `Options::on_a_free_port`.
+//! The options of `cargo lab replay`: those of the stream, and those of its faults. `check`, `up` and `bench`, which
+//! start the server inside their own process, fill the same struct, beginning with `Options::of` or
+//! `Options::on_a_free_port`.
 
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -7,18 +8,20 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// A server that behaves like Wikimedia's RecentChange stream, and knows the truth
+/// A server that behaves like Wikimedia's RecentChange stream, and knows the right counts
 ///
 /// It answers on http://127.0.0.1:7100/v2/stream/recentchange with events made from a seed: the same seed gives the
-/// same events, byte for byte. `GET /truth` has the fields of /stats: what a correct consumer has counted once it has
-/// read everything sent so far. `GET /progress` says how much that is.
+/// same events, byte for byte. `GET /truth` has the fields of /stats, with what a correct program has counted when it
+/// has read everything that was sent so far. `GET /progress` says how many events these are.
 ///
-/// The stream moves only while somebody reads it. A connection without Last-Event-ID and `?since=` begins at the live
+/// The stream goes on only while somebody reads it. A connection without Last-Event-ID and `?since=` begins at the live
 /// position, the end of what was sent so far. One with either begins at the first event whose millisecond is not
-/// before the given one: so the last event read comes again, as from the real service, and often a few more.
+/// before the given one. As Wikimedia's server does, this one adds a millisecond to the time of an event in its id. A
+/// client that sends the id back as it came misses other events of the same millisecond, if it has not read them yet;
+/// one that takes the millisecond away again gets the last event, and often a few more, a second time.
 ///
-/// Faults are counted in positions of the stream (0, 1, 2, ...), so the same options give the same run. An event
-/// without a meta.id is never sent twice, since no consumer could tell it from a new one.
+/// The position of an event in the stream (0, 1, 2, ...) decides whether it has a fault, so the same options give the
+/// same run. An event without a meta.id is never sent twice, because no program could tell it from a new one.
 ///
 /// Examples:
 ///   cargo lab replay                                     like the real one, 40 events a second
@@ -33,8 +36,8 @@ pub struct Options {
     #[arg(long, default_value = "127.0.0.1:7100")]
     pub address: SocketAddr,
 
-    /// Events a second on each connection; 0 is as fast as they are read. What a resumed connection has missed comes
-    /// at full speed
+    /// Events a second on each connection; 0 means as fast as they are read. Events that a resumed connection has missed
+    /// come at full speed
     #[arg(long, default_value_t = 40)]
     pub rate: u64,
 
@@ -54,16 +57,16 @@ pub struct Options {
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..), conflicts_with = "file")]
     pub users: u32,
 
-    /// Canary events in a thousand: they count nothing, and move the cursor
+    /// Canary events in a thousand: they are not counted, but have an id like the others
     #[arg(long, value_name = "PER_THOUSAND", default_value_t = 3, conflicts_with = "file",
         value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub canaries: u32,
 
-    /// Replay a captured stream: ids and data as they are, the framing made new
+    /// Replay a captured stream from this file, with its ids and data as they are
     #[arg(long)]
     pub file: Option<PathBuf>,
 
-    /// Connections from one address; one more is refused with 429
+    /// How many connections one address may have; a further one is refused with 429
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub connections: usize,
 
@@ -75,8 +78,8 @@ pub struct Options {
     pub faults: Faults,
 }
 
-/// Each one off unless asked for. `every K`: at the positions K, 2K, 3K, ... for what happens to a connection, and
-/// once in each K positions for what is wrong with an event.
+/// All are off unless they are asked for. `every K` means at the positions K, 2K, 3K, ... where it is about a connection,
+/// and once in each K positions where it is about an event.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Faults")]
 pub struct Faults {
@@ -88,7 +91,7 @@ pub struct Faults {
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub back: u64,
 
-    /// Fall silent after K events and leave the connection open; the next connection goes on
+    /// Send nothing more after K events and leave the connection open; the next connection goes on
     #[arg(long, value_name = "K")]
     pub stall_after: Option<u64>,
 
@@ -112,7 +115,7 @@ pub struct Faults {
     #[arg(long, value_name = "K", value_parser = at_least_one(), conflicts_with = "file")]
     pub invalid_utf8_every: Option<u64>,
 
-    /// One event in K has a line longer than --long-bytes: to be skipped, it counts nothing
+    /// One event in K has a line longer than --long-bytes: a program must skip it, and it is not counted
     #[arg(long, value_name = "K", value_parser = at_least_one(), conflicts_with = "file")]
     pub long_every: Option<u64>,
 
@@ -120,7 +123,7 @@ pub struct Faults {
     #[arg(long, value_name = "BYTES", default_value_t = 2 * 1024 * 1024)]
     pub long_bytes: usize,
 
-    /// One event in K is no JSON object: it counts nothing
+    /// One event in K is not a JSON object: it is not counted
     #[arg(long, value_name = "K", value_parser = at_least_one(), conflicts_with = "file")]
     pub garbage_every: Option<u64>,
 

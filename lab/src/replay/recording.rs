@@ -1,5 +1,5 @@
-//! A captured stream, for `--file`: ids and data kept as they were, the truth counted by parsing, doubles by meta.id
-//! left out.
+//! A captured stream, for `--file`: ids and data are sent as they were. The right counts come from parsing the events;
+//! an event whose meta.id has come before is not counted again.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -100,7 +100,8 @@ impl Recording {
             .iter()
             .filter_map(|entry| entry.get("timestamp")?.as_u64())
             .min()
-            .unwrap_or(before);
+            // The id is a millisecond ahead of the event.
+            .map_or(before, |timestamp| timestamp.saturating_sub(1));
         let Facts { id: meta_id, counted } = facts(&data);
         let double = meta_id.as_ref().is_some_and(|id| !seen.insert(id.clone()));
         let count = counted.filter(|_| !double).map(|counted| Count {

@@ -1,5 +1,5 @@
-//! The HTTP side: who is let in and who is refused, as the real service does it, and the two routes that only a replay
-//! can have, /truth and /progress.
+//! The HTTP server of the replay: whom it lets in and whom it refuses, as the real service does, and the two routes
+//! that only a replay can have, /truth and /progress.
 
 use std::net::IpAddr;
 use std::sync::Arc;

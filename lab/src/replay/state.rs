@@ -1,4 +1,4 @@
-//! What all connections share: how far the stream has come, the truth so far, which faults have struck, and who is
+//! What all connections share: how far the stream has come, the counts so far, which faults have happened, and who is
 //! connected.
 
 use std::collections::BTreeMap;

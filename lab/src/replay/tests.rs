@@ -118,23 +118,23 @@ async fn connection_begins_at_the_live_position_or_where_it_is_told() {
     assert_eq!(all.len(), 2000);
     assert!(read_all(STREAM, &[]).await.is_empty(), "the live position is the end");
 
-    let ms = |message: &Message| {
-        message.id.split(&[':', '}'][..]).nth(3).unwrap().parse::<u64>().unwrap()
-    };
-    for position in [0, 1, 700, 1999] {
+    for (position, as_it_came) in [(0, false), (1, false), (700, false), (1999, false), (700, true)]
+    {
+        let last = &all[position];
+        let (id, time) = if as_it_came {
+            (last.id.clone(), last.milliseconds())
+        } else {
+            (last.resume(), last.milliseconds() - 1)
+        };
         // By Kafka's rule, from what was read: the first one in the stream that is not before.
-        let time = ms(&all[position]);
-        let expected = all.iter().position(|message| ms(message) >= time).unwrap();
-        assert!(expected <= position);
+        let is_next = |message: &Message| message.milliseconds() > time;
+        let expected = all.iter().position(is_next).unwrap();
+        assert!(as_it_came || expected <= position);
         for again in [
-            read_all(STREAM, &[("last-event-id", &all[position].id)]).await,
-            read_all(STREAM, &[("last-event-id", &all[position].id), ("x", "")]).await,
+            read_all(STREAM, &[("last-event-id", &id)]).await,
+            read_all(STREAM, &[("last-event-id", &id), ("x", "")]).await,
             read_all(&format!("{STREAM}?since={time}"), &[]).await,
-            read_all(
-                &format!("{STREAM}?since=2031-01-01"),
-                &[("last-event-id", &all[position].id)],
-            )
-            .await,
+            read_all(&format!("{STREAM}?since=2031-01-01"), &[("last-event-id", &id)]).await,
         ] {
             assert_eq!(again.len(), 2000 - expected);
             assert!(
@@ -203,7 +203,7 @@ async fn stalled_connection_stays_open_and_the_next_one_goes_on() {
     let (bytes, end) = read(stalled.body_mut(), |bytes| events(bytes, "\n").0.len() == 100).await;
     assert_eq!(end, End::Silent);
     let last = events(&bytes, "\n").0.pop().unwrap();
-    let mut next = get(&replay, STREAM, &[AGENT, ("last-event-id", &last.id)]).await;
+    let mut next = get(&replay, STREAM, &[AGENT, ("last-event-id", &last.resume())]).await;
     let (bytes, end) = read(next.body_mut(), |_| false).await;
     assert_eq!(end, End::Closed);
     assert!(events(&bytes, "\n").0.len() > 200);

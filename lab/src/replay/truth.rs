@@ -1,5 +1,5 @@
-//! What a correct consumer must have counted: each position once, when it is first handed out, from what the generator
-//! drew. Counting is two additions; names are looked up when somebody asks.
+//! What a correct program must have counted: each position once, when it is sent for the first time, from the values
+//! that the generator has drawn. Counting is two additions; names are looked up when somebody asks.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What the generator draws from: titles and phrases in several scripts, names, sizes. Texts stand here as they stand in
-//! JSON, so that writing one is one copy.
+//! What the generator draws from: titles and phrases in several scripts, names, sizes. Texts stand here as they stand
+//! in JSON, so that writing one is one copy.
 
 use crate::replay::text;
 use crate::replay::text::Random;

@@ -1,4 +1,4 @@
-//! The connection by which a service is asked whether it serves.
+//! The connection by which lab asks a service whether it works.
 
 use std::io::Error;
 use std::io::ErrorKind;

@@ -1,5 +1,6 @@
-//! The least of Cassandra's native protocol: asks a node whether it serves. A port that merely accepts is not enough:
-//! it may be somebody else's, and a proxy accepts before its node does. It also has one statement executed.
+//! As much of Cassandra's native protocol as lab needs: to ask a node whether it works, and to have one statement
+//! executed. It is not enough that a port accepts connections: another program may listen there, and a proxy accepts
+//! them before its node does.
 
 use std::time::Duration;
 

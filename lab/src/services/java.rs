@@ -81,7 +81,7 @@ pub fn fetch(artefacts: &[&str], libs: &Path) -> Result<()> {
     }
     let artefact = artefacts.first().context("no artefact to fetch")?;
     if !has_maven() {
-        bail!("Maven is missing, which fetches {artefact}: {INSTALL_MAVEN}");
+        bail!("Maven is missing, and lab needs it to fetch {artefact}: {INSTALL_MAVEN}");
     }
     // Two commands at once must not write the same files; the second finds them when its turn comes.
     let lock = libs.with_extension("lock");

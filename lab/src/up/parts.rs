@@ -1,5 +1,5 @@
-//! What `up` runs: the stream, the chapter's programs, the topic between them, and the login that opens `/stats`.
-//! Starts them, asks them, and ends them in order.
+//! What `up` runs: the stream, the chapter's programs, the topic between them, and the login that is needed for
+//! `/stats`. This module starts them, asks them what they have counted, and ends them in order.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::process::Signal;
 use crate::replay;
 use crate::replay::Replay;
 use crate::screen::plain;
+use crate::terminal::waiting;
 use crate::up::options::Options;
 use crate::up::ports::Ports;
 use crate::up::secret::random_hex;
@@ -162,7 +163,8 @@ impl Parts {
         self.programs.push((role, program.args([role]).start()?));
         let base = format!("http://127.0.0.1:{port}");
         let client = Client::new(base).with_deadline(Duration::from_secs(10));
-        self.wait_for_status(&client).await?;
+        let what = format!("the {role} to answer on {}", client.authority());
+        waiting(&what, self.wait_for_status(&client)).await?;
         Ok(client)
     }
 
@@ -233,7 +235,7 @@ impl Parts {
         Ok(Some(response.json()?))
     }
 
-    /// What the replay says that a correct consumer has counted; nobody knows it of the live stream.
+    /// What a correct program has counted by now, as the replay says; of the live stream nobody knows it.
     pub fn truth(&self) -> Option<Value> {
         serde_json::to_value(self.replay.as_ref()?.truth()).ok()
     }

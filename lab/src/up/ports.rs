@@ -1,4 +1,5 @@
-//! The ports that `up` opens: those of the chapters' defaults or of the command line, refused while taken.
+//! The ports that `up` opens: the defaults of the chapters, or those of the command line. It refuses to start while
+//! another program has one of them.
 
 use anyhow::Result;
 use anyhow::bail;

@@ -1,4 +1,4 @@
-//! What `up` knows of a chapter from ch-3 on, as a table or as a line: each count of `/stats` beside what was sent.
+//! What `up` shows of a chapter from ch-3 on, as a table or as a line: each count of `/stats` beside what was sent.
 
 use console::Alignment;
 use console::pad_str;
@@ -22,7 +22,7 @@ pub struct Look<'a> {
     pub rows: usize,
     pub columns: usize,
     pub stats: &'a Value,
-    /// What a correct consumer has counted; nobody knows it of the live stream.
+    /// What a correct program has counted; of the live stream nobody knows it.
     pub truth: Option<&'a Value>,
     pub rate: Option<f64>,
     /// From ch-5 on; the reason where the broker does not tell.

@@ -14,6 +14,7 @@ use crate::broker::EMBEDDED_LIMIT;
 use crate::broker::Partition;
 use crate::process::Program;
 use crate::services;
+use crate::terminal::waiting;
 use crate::up::secret::random_hex;
 
 const PARTITIONS: i32 = 6;
@@ -31,7 +32,7 @@ pub struct Topic {
 /// No broker answers there.
 pub async fn look_for(broker: &str) -> Result<()> {
     ensure!(
-        services::kafka_answers(broker).await,
+        waiting(&format!("the broker at {broker}"), services::kafka_answers(broker)).await,
         "no Kafka broker answers at {broker}; `cargo lab services up kafka` starts one on 127.0.0.1:9092"
     );
     Ok(())

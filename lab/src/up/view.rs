@@ -1,5 +1,5 @@
-//! What `up` shows. On a terminal it is a screen that is drawn again and again in the same place, and that fits into the
-//! height of the terminal. Where the output is a pipe or a file, it is a line every few seconds.
+//! What `up` shows. On a terminal it is a screen that is drawn again and again in the same place, and that fits into
+//! the height of the terminal. Where the output is a pipe or a file, it is a line every few seconds.
 
 use std::time::Instant;
 

@@ -12,6 +12,7 @@ use crate::broker::Broker;
 use crate::chapters;
 use crate::ports::free_port;
 use crate::services::Kafka;
+use crate::terminal::waiting;
 
 pub struct BenchBroker {
     pub broker: Broker,
@@ -33,7 +34,8 @@ impl BenchBroker {
         let services = chapters::target().join("services");
         std::fs::create_dir_all(&services)?;
         let folder = tempfile::Builder::new().prefix("kafka-bench-").tempdir_in(services)?;
-        let kafka = Kafka::start(folder.path(), free_port()?)
+        let kafka = Kafka::start(folder.path(), free_port()?);
+        let kafka = waiting("a Kafka that is started for this measurement", kafka)
             .await
             .context("no broker to measure with; --broker HOST:PORT takes one that runs already")?;
         Ok(Self { broker: Broker::at(kafka.address.to_string()), own: Some(Own { kafka, folder }) })

@@ -1,5 +1,5 @@
-//! `--faults`: what must hold while the broker or one of the roles fails, one fault at a time, on a Kafka that lab
-//! starts for these alone. What is looked at are counts: nothing is lost, and what is doubled is told.
+//! `--faults`: what must be true while the broker or one of the roles fails, one fault at a time, on a Kafka that lab
+//! starts for this alone. The checks look at counts: no event may be lost, and the report says how many came twice.
 
 mod broker;
 mod consumers;

@@ -1,4 +1,4 @@
-//! Suite 1: a server that says it is alive, bears what it is sent, and stops when it is told to.
+//! Suite 1: a server that says that it is alive, survives whatever it is sent, and stops when it is told to.
 
 mod http;
 mod process;

@@ -1,5 +1,5 @@
-//! Suite 2: typed configuration that explains itself, and the RecentChange stream on stdout, exact whatever the
-//! network and the stream do.
+//! Suite 2: a configuration whose errors say what to do, and the RecentChange stream on stdout, with each event once,
+//! whatever the network and the stream do.
 
 mod config;
 mod exact;

@@ -1,4 +1,5 @@
-//! Suite 3: exact statistics behind a login, in memory or in Cassandra, and a server that bears a crowd.
+//! Suite 3: exact statistics behind a login, in memory or in Cassandra, and a server that works with many clients at
+//! once.
 
 mod cassandra;
 mod clocks;

@@ -1,5 +1,5 @@
-//! Suite 5: a producer and a consumer with a topic between them. Nothing that the program had is lost at the split, and
-//! the topic holds each event once, in a form that others can read.
+//! Suite 5: a producer and a consumer with a topic between them. All that the program could do before it was split
+//! still works, and the topic holds each event once, in a form that others can read.
 
 mod config;
 mod consumer;

@@ -75,6 +75,20 @@ pub struct Message {
     pub data: Vec<u8>,
 }
 
+impl Message {
+    /// The milliseconds in the id: one more than the time of the event.
+    pub fn milliseconds(&self) -> u64 {
+        let (_, behind) = self.id.split_once("\"timestamp\":").unwrap();
+        behind.split('}').next().unwrap().parse().unwrap()
+    }
+
+    /// What to send as Last-Event-ID: the id with that millisecond taken away again, so that no event is missed.
+    pub fn resume(&self) -> String {
+        let came = self.milliseconds();
+        self.id.replace(&came.to_string(), &(came - 1).to_string())
+    }
+}
+
 /// The complete events, and what is left after the last one.
 pub fn events(bytes: &[u8], eol: &str) -> (Vec<Message>, Vec<u8>) {
     let bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);

@@ -17,7 +17,7 @@ use crate::replay::tests::client::get;
 use crate::replay::tests::client::offset;
 use crate::replay::tests::client::read;
 
-/// Reconnects with the last id, drops doubles by meta.id, skips what is too long.
+/// Reconnects with the last id less a millisecond, drops doubles by meta.id, skips what is too long.
 #[derive(Default)]
 pub struct Consumer {
     pub offsets: HashSet<u64>,
@@ -47,7 +47,7 @@ impl Consumer {
             let (messages, rest) = events(&bytes, eol);
             let error = messages.last().is_some_and(|message| message.name == "error");
             for message in messages.into_iter().filter(|message| message.name == "message") {
-                last_id.clone_from(&message.id);
+                last_id = message.resume();
                 consumer.take(&message);
             }
             consumer.errors += u64::from(error);

@@ -1,5 +1,5 @@
-//! The least of Kafka's protocol: asks a broker whether it serves. It does when it names itself among the cluster's
-//! brokers; while it starts it accepts connections already, and names none.
+//! As much of Kafka's protocol as lab needs to ask a broker whether it works. It does when it names itself among the
+//! brokers of the cluster; while it starts, it already accepts connections, but names no broker.
 
 use std::io::Error;
 use std::io::ErrorKind;

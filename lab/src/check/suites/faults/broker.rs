@@ -30,7 +30,7 @@ use crate::replay;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "the broker is down when both roles start",
-        expected: "its address on stderr of both, no end; when it is there, 5,000 events counted exactly",
+        expected: "both write its address to stderr and do not end; when the broker is there, 5,000 events are counted exactly",
         hint: "wait with back-off, for a minute or two, and log why",
         run: |subject| Box::pin(down_at_start(subject)),
         ..KAFKA

@@ -31,8 +31,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a second consumer with Cassandra joins and leaves",
-        expected: "during it no count that falls; at the end every field of /stats as the truth has it",
-        hint: "what is written is committed before a partition is given away, and loaded where it is taken over",
+        expected: "no count falls meanwhile; at the end every field of /stats equal to what the stream has sent",
+        hint: "commit what is written before a partition is given away, and load the totals where it is taken over",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(cassandra(subject)),
         ..KAFKA

@@ -34,7 +34,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a consumer with the memory store is killed with -9",
-        expected: "after a restart every field of /stats as the truth has it",
+        expected: "after a restart every field of /stats equal to what the stream has sent",
         hint: "it must read all partitions from the beginning, whatever was committed",
         run: |subject| Box::pin(memory(subject)),
         ..KAFKA
@@ -56,14 +56,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "SIGTERM of a consumer with the memory store under load",
-        expected: "exit status 0 in less than 10 s, and after a restart every field of /stats as the truth has it",
-        hint: "leaving the group blocks; give it a deadline",
+        expected: "exit status 0 in less than 10 s, and after a restart every field of /stats equal to what the stream has sent",
+        hint: "leaving the group blocks its thread: give it a deadline",
         run: |subject| Box::pin(stopping::memory(subject)),
         ..KAFKA
     },
     Check {
         name: "SIGTERM of a consumer with Cassandra under load",
-        expected: "exit status 0 in less than 10 s, and after a restart every field of /stats as the truth has it",
+        expected: "exit status 0 in less than 10 s, and after a restart every field of /stats equal to what the stream has sent",
         hint: "write what was taken, then commit, then leave the group",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(stopping::cassandra(subject)),
@@ -102,7 +102,10 @@ async fn producer(subject: &Subject) -> Result<()> {
     let doubles = messages::nothing_lost(&records, &replay)?;
     subject.note(format!("no event lost, {doubles} doubled"));
     let limit = KILLS * DOUBLED_SECONDS * RATE;
-    ensure!(doubles <= limit, "{doubles} doubles, and at most {limit} of {KILLS} kills");
+    ensure!(
+        doubles <= limit,
+        "{doubles} events were counted twice, and {KILLS} kills explain at most {limit}"
+    );
     session::has_counted(&consumer.client, records.len() as u64).await
 }
 
@@ -149,7 +152,10 @@ async fn cassandra(subject: &Subject) -> Result<()> {
     let stats = session::stats(&server.client).await?;
     let doubles = at_least_once(&stats, &serde_json::to_value(replay.truth())?)?;
     let limit = KILLS * DOUBLED_SECONDS * RATE;
-    ensure!(doubles <= limit, "{doubles} doubles, and at most {limit} of {KILLS} kills");
+    ensure!(
+        doubles <= limit,
+        "{doubles} events were counted twice, and {KILLS} kills explain at most {limit}"
+    );
     subject.note(format!("0 events lost, {doubles} counted twice"));
     drop((server, producer));
     keyspace.remove().await

@@ -1,5 +1,5 @@
-//! A consumer that is paused for longer than its session, as by a laptop that sleeps or a virtual machine that is moved,
-//! and goes on as if nothing had been. The group has given its partitions away meanwhile.
+//! A consumer that is paused for longer than its session, as by a laptop that sleeps or a virtual machine that is
+//! moved, and then goes on as if nothing had happened. The group has given its partitions away meanwhile.
 
 use std::ops::ControlFlow::Break;
 use std::ops::ControlFlow::Continue;
@@ -27,7 +27,7 @@ use crate::process::Signal;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "a consumer with the memory store is paused past its session",
-        expected: "/ready 503 until all is counted again; then the same 5,000 messages; a word about it on stderr",
+        expected: "/ready is 503 until all is counted again; then the same 5,000 messages; a line about it on stderr",
         hint: "partitions that are assigned again are read from the beginning: say so, and be ready when it is done",
         run: |subject| Box::pin(memory(subject)),
         ..KAFKA
@@ -75,7 +75,7 @@ async fn memory(subject: &Subject) -> Result<()> {
     session::has_counted(&server.client, EVENTS).await?;
     let (_, stderr) = server.ends_on(Signal::TERM).await?;
     let told = stderr.iter().any(|line| line.contains("again"));
-    ensure!(told, "not a word that it counts again; stderr:\n{}", process::tail(&stderr));
+    ensure!(told, "no line says that it counts again; stderr:\n{}", process::tail(&stderr));
     Ok(())
 }
 
@@ -100,7 +100,7 @@ async fn cassandra(subject: &Subject) -> Result<()> {
     session::has_counted(&paused.client, 3 * PART).await.context("after the pause")?;
     let (_, stderr) = paused.ends_on(Signal::TERM).await?;
     let told = stderr.iter().any(|line| line.contains("revoked") || line.contains("session"));
-    ensure!(told, "not a word of lost partitions; stderr:\n{}", process::tail(&stderr));
+    ensure!(told, "no line says that partitions were lost; stderr:\n{}", process::tail(&stderr));
     drop(other);
     keyspace.remove().await
 }

@@ -1,4 +1,5 @@
-//! Messages that one side can't take: a consumer what is no event, a broker what is too long.
+//! Messages that one side can't accept: those that are no events, for a consumer, and those that are too long, for a
+//! broker.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -25,21 +26,21 @@ use crate::process::Signal;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "the topic has bad messages among the good",
-        expected: "20,000 good messages counted; 1,400 bad ones skipped, their number told at the end",
+        expected: "20,000 good messages are counted; 1,400 bad ones are skipped, and their number is logged at the end",
         hint: "a message that can't be decoded will not be decoded the next time either",
         run: |subject| Box::pin(bad_messages_among_good(subject)),
         ..KAFKA
     },
     Check {
         name: "the broker refuses messages over its size",
-        expected: "1,990 of 2,000 events in the topic; each of the 10 too long named by its id on stderr; no end, no loop",
+        expected: "1,990 of 2,000 events in the topic; each of the 10 that are too long is named by its id on stderr; the program neither ends nor tries for ever",
         hint: "a batch that is refused may hold good messages: send each by itself, and pass over those still refused",
         run: |subject| Box::pin(too_long(subject)),
         ..KAFKA
     },
     Check {
         name: "the broker refuses messages without a key",
-        expected: "of 100 events each that with a user in the topic once; those of 1, 2, 3 and 50 without one named by their ids; no end",
+        expected: "of batches of 100 events, 1, 2, 3 and 50 have no user: those are named by their ids on stderr, and all others are in the topic once; the program does not end",
         hint: "with more than one bad message in a batch, librdkafka calls the good ones InvalidDifferentRecord: send each by itself",
         run: |subject| Box::pin(without_key(subject)),
         ..KAFKA

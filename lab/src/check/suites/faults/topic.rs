@@ -33,14 +33,14 @@ use crate::replay;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "messages are deleted before they were read",
-        expected: "the others counted; topic, partition, first and last offset on stderr, and at the end how many are gone",
+        expected: "the others are counted; on stderr topic, partition, first and last offset of those that are gone, and at the end their number",
         hint: "compare the offset of each message with the one that was to come; librdkafka goes on with the oldest, and only logs it",
         run: |subject| Box::pin(gone_memory(subject)),
         ..KAFKA
     },
     Check {
         name: "messages are deleted while no consumer with Cassandra runs",
-        expected: "the same lines after the next start: the position stands beside the totals",
+        expected: "the same lines after the next start, because the position is stored with the totals",
         hint: "compare the first message of each partition with the position that its totals belong to",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(gone_cassandra(subject)),
@@ -48,14 +48,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "the topic is made anew while a consumer with the memory store runs",
-        expected: "the 2,000 messages of the new one counted, all of them; a line on stderr that names the topic",
+        expected: "all 2,000 messages of the new topic are counted; a line on stderr that names the topic",
         hint: "librdkafka goes on with the old offset, and only logs that the topic has another id",
         run: |subject| Box::pin(made_anew_memory(subject)),
         ..KAFKA
     },
     Check {
         name: "the topic is made anew while a consumer with Cassandra runs",
-        expected: "the 2,000 messages of the new one counted and committed, all of them; none twice after a restart",
+        expected: "all 2,000 messages of the new topic are counted and committed; after a restart none is counted twice",
         hint: "librdkafka commits no offset that is lower than the one before, unless it is asked to",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(made_anew_cassandra(subject)),
@@ -63,7 +63,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "the topic is made anew, and nothing is written while the consumer with Cassandra runs on",
-        expected: "a line on stderr that names the topic; the 2,000 messages that come after a SIGTERM and a start counted, all of them",
+        expected: "a line on stderr that names the topic; all 2,000 messages that come after a SIGTERM and a new start are counted",
         hint: "librdkafka commits the offsets of the old topic when it ends, and the next start goes on with them",
         needs: Needs::FaultsAndCassandra,
         run: |subject| Box::pin(made_anew_idle(subject)),
@@ -78,7 +78,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "batches come in every codec",
-        expected: "all counted: none, gzip, snappy, lz4 and zstd, from the producer and from another client, mixed",
+        expected: "all messages are counted: none, gzip, snappy, lz4 and zstd, from the producer and from another client, mixed",
         hint: "librdkafka has gzip and zstd only with its features libz and zstd",
         run: |subject| Box::pin(codecs(subject)),
         ..KAFKA

@@ -1,4 +1,4 @@
-//! What the server answers, and what it survives. All of it works against a URL too.
+//! What the server answers, and what it survives. All these checks work with `--url` too.
 
 use std::time::Duration;
 
@@ -36,21 +36,21 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "an unknown path is 404, in JSON",
         expected: "404, content-type application/json, a body {\"error\":\"…\"}",
-        hint: "the router's fallback; most frameworks send an empty body or HTML by themselves",
+        hint: "add a fallback to the router; most frameworks send an empty body or HTML by themselves",
         run: |subject| Box::pin(not_found(subject)),
         ..HTTP
     },
     Check {
         name: "a wrong method is 405, in JSON, and names the right ones",
         expected: "405 with an Allow header that holds GET, content-type application/json, a body {\"error\":\"…\"}",
-        hint: "the fallback for a known path with another method; HTTP demands the Allow header (RFC 9110, 15.5.6)",
+        hint: "add a fallback for known paths with other methods; HTTP requires the Allow header (RFC 9110, 15.5.6)",
         run: |subject| Box::pin(method_not_allowed(subject)),
         ..HTTP
     },
     Check {
         name: "a body of 10 MiB is refused, and the server lives",
         expected: "a status of the 400s, or the connection closed; then /status answers 200",
-        hint: "a body limit in front of the routes; the declared Content-Length is enough to refuse",
+        hint: "put a body limit in front of the routes; the Content-Length is enough to refuse the body",
         run: |subject| Box::pin(large_body(subject)),
         ..HTTP
     },
@@ -62,16 +62,16 @@ pub const CHECKS: &[Check] = &[
         ..HTTP
     },
     Check {
-        name: "what is no HTTP is 400, and the server lives",
+        name: "bytes that are not HTTP get 400, and the server lives",
         expected: "a status line with 400, or the connection closed; then /status answers 200",
-        hint: "the HTTP library does this; look for a task or thread that dies of a parse error",
+        hint: "the HTTP library does this by itself; look for a task or thread that ends after a parse error",
         run: |subject| Box::pin(malformed(subject)),
         ..HTTP
     },
     Check {
         name: "one connection serves request after request",
         expected: "20 answers of 200 on one connection",
-        hint: "HTTP/1.1 keeps connections open by default; something sends Connection: close",
+        hint: "HTTP/1.1 keeps connections open by default: find out what sends Connection: close",
         run: |subject| Box::pin(keep_alive(subject)),
         ..HTTP
     },

@@ -27,7 +27,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "SIGTERM ends the program",
         expected: "exit status 0 within 10 s",
-        hint: "a handler for SIGTERM, which is what Docker and Kubernetes send; as PID 1 there is no default action",
+        hint: "a handler for SIGTERM, which is what Docker and Kubernetes send; and process 1 of a container ignores it where there is no handler",
         smoke: true,
         run: |subject| Box::pin(ends(subject, Signal::TERM)),
         ..PROCESS
@@ -41,14 +41,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "SIGTERM ends the program while a client has sent half a request",
-        expected: "exit status 0 within 10 s, with the connection held open by the client",
+        expected: "exit status 0 within 10 s, although the client holds the connection open",
         hint: "graceful shutdown waits for open connections, and this one never ends: the waiting needs a deadline",
         run: |subject| Box::pin(ends_with_half_open(subject)),
         ..PROCESS
     },
     Check {
         name: "SIGTERM ends the program while a client holds an idle connection",
-        expected: "exit status 0 within 10 s, with the keep-alive connection held open by the client",
+        expected: "exit status 0 within 10 s, although the client holds the connection open",
         hint: "idle connections must be closed at shutdown, not waited for",
         run: |subject| Box::pin(ends_with_idle(subject)),
         ..PROCESS
@@ -56,56 +56,56 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a second SIGINT ends the program at once",
         expected: "an exit status other than 0 although a client holds half a request, which the first signal waits for",
-        hint: "who presses Ctrl-C again does not want to wait: listen for it after the first one too",
+        hint: "whoever presses Ctrl-C again does not want to wait: go on listening for the signal after the first one",
         run: |subject| Box::pin(ends_on_second(subject)),
         ..PROCESS
     },
     Check {
         name: "logs go to stderr, and nothing to stdout",
-        expected: "at least one line on stderr from start to end, no line on stdout",
-        hint: "the writer of the log's formatter; stdout is for a program's output",
+        expected: "at least one line on stderr, and none on stdout, from the start of the program to its end",
+        hint: "let the logger write to stderr; stdout is for the output of a program",
         run: |subject| Box::pin(logs(subject)),
         ..PROCESS
     },
     Check {
         name: "LOG_FORMAT=json gives JSON lines",
         expected: "every line on stderr is a JSON object",
-        hint: "the log's formatter is chosen by LOG_FORMAT; look for prints that go around it",
+        hint: "choose the format of the log by LOG_FORMAT, and look for output that does not go through the logger",
         run: |subject| Box::pin(json_logs(subject)),
         ..PROCESS
     },
     Check {
         name: "RUST_LOG=error silences a quiet run",
-        expected: "no line on stderr from start to end",
-        hint: "the log's filter is read from RUST_LOG; start and stop are logged at info",
+        expected: "no line on stderr, from the start of the program to its end",
+        hint: "read the filter of the log from RUST_LOG; start and stop are logged at the level info",
         run: |subject| Box::pin(quiet_logs(subject)),
         ..PROCESS
     },
     Check {
         name: "a bad LOG_FORMAT is refused by name",
         expected: "a non-zero exit status and a short message on stderr that names LOG_FORMAT",
-        hint: "a value that is neither text nor json must end the start, not fall back in silence",
+        hint: "a value that is neither text nor json must end the program; do not silently take another one",
         run: |subject| Box::pin(bad_variable(subject, "LOG_FORMAT", "yaml")),
         ..PROCESS
     },
     Check {
         name: "a bad RUST_LOG is refused by name",
         expected: "a non-zero exit status and a short message on stderr that names RUST_LOG",
-        hint: "parse the filter strictly; a typo in it would silence the log that was wanted",
+        hint: "parse the filter strictly: with a spelling mistake in it, the log that somebody wanted would be missing",
         run: |subject| Box::pin(bad_filters(subject)),
         ..PROCESS
     },
     Check {
-        name: "an empty RUST_LOG is as none",
-        expected: "lines on stderr from start to end, as without it",
-        hint: "an empty variable is one that is not set; compose and shells make such",
+        name: "an empty RUST_LOG counts as not set",
+        expected: "lines on stderr from the start of the program to its end, as without the variable",
+        hint: "treat an empty variable as one that is not set, because compose files and shells set such variables",
         run: |subject| Box::pin(empty_filter(subject)),
         ..PROCESS
     },
     Check {
         name: "the error that ends the program is told once, whatever RUST_LOG and LOG_FORMAT say",
         expected: "with RUST_LOG=off and a taken port one line on stderr that names it; a JSON object with LOG_FORMAT=json",
-        hint: "the filter is for what happens while the program runs, not for the reason of its end",
+        hint: "write the reason of the end yourself, not through the log, whose filter may hide it",
         run: |subject| Box::pin(told_whatever_the_filter(subject)),
         ..PROCESS
     },
@@ -119,7 +119,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "an unknown argument is refused",
         expected: "a non-zero exit status and the argument on stderr",
-        hint: "a program that ignores what it does not know hides every typo",
+        hint: "a program that ignores unknown arguments hides spelling mistakes",
         run: |subject| Box::pin(unknown_argument(subject)),
         ..PROCESS
     },
@@ -180,7 +180,7 @@ async fn logs(subject: &Subject) -> Result<()> {
     server.client.get("/no/such/path").await?;
     let (stdout, stderr) = server.said().await?;
     ensure!(stdout.is_empty(), "on stdout:\n{}", stdout.join("\n"));
-    ensure!(!stderr.is_empty(), "nothing on stderr");
+    ensure!(!stderr.is_empty(), "stderr is empty");
     Ok(())
 }
 
@@ -188,7 +188,7 @@ async fn json_logs(subject: &Subject) -> Result<()> {
     let mut server = subject.serve_with(|program| program.env("LOG_FORMAT", "json")).await?;
     server.client.get("/no/such/path").await?;
     let (_, stderr) = server.said().await?;
-    ensure!(!stderr.is_empty(), "nothing on stderr");
+    ensure!(!stderr.is_empty(), "stderr is empty");
     for line in stderr {
         ensure!(
             serde_json::from_str::<Value>(&line).is_ok_and(|value| value.is_object()),
@@ -223,7 +223,7 @@ async fn bad_variable(subject: &Subject, name: &str, value: &str) -> Result<()> 
 async fn empty_filter(subject: &Subject) -> Result<()> {
     let mut server = subject.serve_with(|program| program.env("RUST_LOG", "")).await?;
     let (_, stderr) = server.said().await?;
-    ensure!(!stderr.is_empty(), "nothing on stderr");
+    ensure!(!stderr.is_empty(), "stderr is empty");
     Ok(())
 }
 

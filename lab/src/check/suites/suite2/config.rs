@@ -25,7 +25,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a bad HTTP_ADDR is refused by name",
         expected: "a non-zero exit status and one line on stderr that names HTTP_ADDR",
-        hint: "one line: the variable, what was wrong, an example; not the text of an argument parser",
+        hint: "write one line with the variable, what is wrong and an example, not the text of an argument parser",
         run: |subject| {
             Box::pin(subject.refuses_each(
                 subject.server_role(),
@@ -51,14 +51,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "an empty USER_AGENT is refused by name",
         expected: "a non-zero exit status of watch and one line on stderr that names USER_AGENT",
-        hint: "Wikimedia refuses anonymous clients; better now than after the first request",
+        hint: "Wikimedia refuses anonymous clients: refuse to start, and not only after the first request",
         run: |subject| Box::pin(subject.refuses_each("watch", "USER_AGENT", &["", " "])),
         ..PROCESS
     },
     Check {
         name: "a bad LOG_FORMAT or RUST_LOG is refused in one line",
         expected: "a non-zero exit status and one line on stderr that names the variable",
-        hint: "the same one line for every variable: the name, what was wrong, an example",
+        hint: "write the same kind of line for every variable: its name, what is wrong, an example",
         run: |subject| Box::pin(bad_logging(subject)),
         ..PROCESS
     },
@@ -72,14 +72,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a malformed .env is refused, and its content is not shown",
         expected: "a non-zero exit status and one line on stderr with .env, without the value in the bad line",
-        hint: "the line that can't be parsed may hold a secret: tell its number",
+        hint: "the line that can't be parsed may hold a secret: give its number, not its text",
         run: |subject| Box::pin(malformed_file(subject)),
         ..PROCESS
     },
     Check {
         name: "a NUL byte in .env is refused in one line",
         expected: "a non-zero exit status and one line on stderr with the file's name, without a panic",
-        hint: "no environment can hold a NUL: look for one before the file's variables are set, which may throw or panic",
+        hint: "a variable can't hold a NUL byte: look for one before you set the variables of the file, which may panic",
         run: |subject| Box::pin(nul_in_file(subject)),
         ..PROCESS
     },
@@ -107,22 +107,22 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "--help documents every variable",
         expected: "exit status 0, and each of the variables on stdout of --help, serve --help or watch --help",
-        hint: "a variable that nobody can find out about is not configuration",
+        hint: "a variable that --help does not name is found by nobody",
         run: |subject| Box::pin(help(subject)),
         ..PROCESS
     },
     Check {
         name: "--version tells name, version and revision",
         expected: "exit status 0 and one line on stdout such as `name 0.1.0 (1a2b3c4)`",
-        hint: "pass the commit in at build time; operators ask which build this is",
+        hint: "put the commit into the program at build time, because operators ask which build this is",
         smoke: true,
         run: |subject| Box::pin(version(subject)),
         ..PROCESS
     },
     Check {
-        name: "healthcheck is 0 while the server serves, and not else",
+        name: "healthcheck exits with 0 while the server answers, and only then",
         expected: "exit status 0 with the server's HTTP_ADDR, also where that is 0.0.0.0; non-zero once it is gone",
-        hint: "a request to /status on HTTP_ADDR, an unspecified address replaced by the loopback",
+        hint: "send a request to /status on HTTP_ADDR; where that is 0.0.0.0, ask 127.0.0.1",
         smoke: true,
         run: |subject| Box::pin(healthcheck(subject)),
         ..PROCESS
@@ -238,7 +238,7 @@ async fn config_file(subject: &Subject) -> Result<()> {
 async fn help(subject: &Subject) -> Result<()> {
     let text = subject.help(&[subject.server_role(), "watch"]).await?;
     for name in VARIABLES {
-        ensure!(text.contains(name), "nothing about {name}");
+        ensure!(text.contains(name), "--help says nothing about {name}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Each event once, over cuts and restarts.
+//! Each event is printed once, although connections are cut and the program is started again.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -26,35 +26,35 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a cut connection is resumed, and no event is lost or doubled",
         expected: "events 0 to 19 once each, and the second request with the Last-Event-ID of event 9, or of the millisecond before",
-        hint: "the stream goes on with the event that was read last, so that one comes again: drop it by its meta.id",
+        hint: "Wikimedia adds a millisecond to the time of an event in its id: take it away again before you send the id back, or other events of that millisecond are lost; the last event then comes again: drop it by its meta.id",
         run: |subject| Box::pin(resumes(subject)),
         ..PROCESS
     },
     Check {
         name: "an event that is cut in the middle is read after the reconnect",
         expected: "events 0 to 9 once each",
-        hint: "an event counts when its blank line has come; its id is the resume point only then",
+        hint: "an event is complete when its blank line has come; remember its id only then",
         run: |subject| Box::pin(cut_in_the_middle(subject)),
         ..PROCESS
     },
     Check {
         name: "2,000 events with a cut every 150 are the same as without",
         expected: "the 2,000 lines of an uncut run, in order, although each reconnect goes back by 20 events",
-        hint: "remember the meta.ids of the last events, some hundreds at least, and pass over those that come again",
+        hint: "where lines are missing: the id is a millisecond ahead of its event, take that away again before you send it back; where lines are doubled: remember the meta.ids of the last events, some hundreds at least",
         run: |subject| Box::pin(cuts(subject)),
         ..PROCESS
     },
     Check {
         name: "--resume goes on where the run before stopped",
-        expected: "events 0 to 9, then with the value that the first run printed 10 to 19; no gap, no double",
-        hint: "at its end, watch prints a line with `--resume` and the value on stderr",
+        expected: "events 0 to 9; then, started again with the printed value, events 10 to 19: none missing, none twice",
+        hint: "at its end, watch writes a line with `--resume` and the value to stderr",
         run: |subject| Box::pin(restart(subject, id)),
         ..PROCESS
     },
     Check {
         name: "--resume is exact where several events share a millisecond",
         expected: "events 0 to 9, then 10 to 19, although events 8 to 11 have the same id in the stream",
-        hint: "the stream's id is a time, and inclusive: what --resume takes must hold the meta.ids read at that time",
+        hint: "the stream goes on with all events of a millisecond, also with those that were read: what --resume takes must hold the meta.ids read at that time",
         run: |subject| {
             Box::pin(restart(subject, |number| {
                 id(if (8..12).contains(&number) { 8 } else { number })
@@ -68,7 +68,7 @@ async fn resumes(subject: &Subject) -> Result<()> {
     let replies = vec![Reply::cut(events(0..10)), Reply::hold(events(9..30))];
     let expected: Vec<u64> = (0..20).collect();
     let watched = watched::shows(subject, replies, &expected).await?;
-    let second = watched.requests.get(1).context("one connection only")?;
+    let second = watched.requests.get(1).context("there was only one connection")?;
     let sent = second.header("last-event-id").context("the second request has no Last-Event-ID")?;
     ensure!(goes_on_after(sent, &id(9)), "Last-Event-ID: {sent}");
     Ok(())
@@ -114,7 +114,7 @@ async fn watch_replay(subject: &Subject, options: replay::Options) -> Result<Vec
     let mut process = program.args(["watch", "--limit", &EVENTS.to_string()]).start()?;
     let finished = process.finish(PATIENCE).await.with_context(|| {
         let (lines, progress) = (process.stdout.count(), replay.progress());
-        format!("{lines} lines of {EVENTS}, {} connections; watch", progress.connections_opened)
+        format!("{lines} of {EVENTS} lines after {} connections", progress.connections_opened)
     })?;
     finished.has_succeeded()?;
     Ok(finished.stdout)

@@ -1,4 +1,4 @@
-//! What a stream may hold beside good events. None of it may end, stall or falsify the reading.
+//! What a stream may contain besides good events. None of it may end the program, stop it, or change what it prints.
 
 use anyhow::Result;
 use anyhow::ensure;
@@ -25,7 +25,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a byte order mark does no harm",
         expected: "events 0 to 4; the first of them stands right behind the mark",
-        hint: "strip U+FEFF from the start of each connection, before the parser; some parsers panic at it",
+        hint: "remove U+FEFF at the start of each connection, before the parser sees it; some parsers panic at it",
         run: |subject| Box::pin(byte_order_mark(subject)),
         ..PROCESS
     },
@@ -53,28 +53,28 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a line of 4 MiB is passed over",
         expected: "events 0 and 2 to 4",
-        hint: "bound the length of a line and of an event, at 1 MiB say, and skip to the next blank line",
+        hint: "limit the length of a line and of an event, for example to 1 MiB, and skip to the next blank line",
         run: |subject| Box::pin(long_line(subject)),
         ..PROCESS
     },
     Check {
         name: "an event of 4 MiB in many lines is passed over",
         expected: "events 0 and 2 to 4",
-        hint: "an event may have many data lines: bound their sum too",
+        hint: "an event may have many data lines: limit their total length too",
         run: |subject| Box::pin(long_event(subject)),
         ..PROCESS
     },
     Check {
-        name: "what is no JSON object is passed over",
-        expected: "events 0 and 21 to 24; between them garbage, arrays, numbers, half an object and the like",
-        hint: "a bad event is counted and logged once, never the end of the loop",
+        name: "data that is not a JSON object is passed over",
+        expected: "events 0 and 21 to 24, and nothing of the 20 that are garbage, arrays, numbers, half an object and the like",
+        hint: "count and log a bad event, and go on with the next one",
         run: |subject| Box::pin(garbage(subject)),
         ..PROCESS
     },
     Check {
         name: "an object with odd fields is an event like any other",
-        expected: "a line for each event whose field is missing, null or of another type, one field after the other",
-        hint: "the schema demands next to nothing, and a redacted event has no user: a wrong type reads as absent",
+        expected: "a line for each event, although in each one field is missing, null or of another type",
+        hint: "the schema requires almost no field, and a redacted event has no user: treat a field of a wrong type as missing",
         run: |subject| Box::pin(odd_fields(subject)),
         ..PROCESS
     },

@@ -1,4 +1,4 @@
-//! How `watch` introduces itself, and what it does when the stream refuses it.
+//! The User-Agent that `watch` sends, and what it does when the stream refuses it.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
     Check {
-        name: "the program says who it is",
-        expected: "a User-Agent with name, version and a contact (a URL or a mail address), without any setting",
+        name: "the program sends a User-Agent that says who it is",
+        expected: "with no variable set, a User-Agent with name, version and a contact (a URL or a mail address)",
         hint: "Wikimedia answers 403 to the default of most HTTP libraries, and to none at all",
         run: |subject| Box::pin(introduces_itself(subject)),
         ..PROCESS
@@ -43,7 +43,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "Retry-After of a 429 is kept, and the reading goes on",
         expected: "the second request no earlier than 2 s after the first, then events 0 to 4",
-        hint: "read Retry-After and wait as long, instead of the back-off of one's own",
+        hint: "wait as long as Retry-After says, instead of your own back-off",
         run: |subject| Box::pin(retry_after(subject, "429 Too Many Requests")),
         ..PROCESS
     },
@@ -57,28 +57,28 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "retry: of the stream is kept",
         expected: "the second request no earlier than 2 s after the first, as `retry: 2000` asks",
-        hint: "the shortest wait before a reconnect, within bounds: neither 0 nor a year",
+        hint: "it is the shortest wait before a reconnect; limit it, so that it is neither 0 nor a year",
         run: |subject| Box::pin(retry(subject)),
         ..PROCESS
     },
     Check {
         name: "a place that the stream refuses is explained",
         expected: "a line on stderr with 400 and what the server said, and later tries that still send the place",
-        hint: "the body of the 400 says why; beginning elsewhere in silence would lose events",
+        hint: "show the body of the 400, which says why; if you silently begin elsewhere, events are lost",
         run: |subject| Box::pin(refused_place(subject)),
         ..PROCESS
     },
     Check {
-        name: "an answer that is no stream is named",
-        expected: "on stderr text/html and how the page begins, then gzip; then events 0 to 4",
+        name: "an answer that is not a stream is logged with what it is",
+        expected: "stderr names text/html and shows how the page begins, and later names gzip; then events 0 to 4",
         hint: "a login page of a hotel answers 200 too, and a compressed body has no events that can be read",
         run: |subject| Box::pin(no_stream(subject)),
         ..PROCESS
     },
     Check {
-        name: "errors of the server are ridden out",
+        name: "after errors of the server the reading goes on",
         expected: "events 0 to 4 after a 500, a 502, a 200 with HTML and an empty stream",
-        hint: "any failed connection is tried again after a pause that grows",
+        hint: "try a failed connection again after a pause, and make the pause longer each time",
         run: |subject| Box::pin(errors(subject)),
         ..PROCESS
     },
@@ -138,7 +138,7 @@ async fn retry(subject: &Subject) -> Result<()> {
 async fn waits_before_the_second_request(subject: &Subject, replies: Vec<Reply>) -> Result<()> {
     let watched = watched::shows(subject, replies, &[0, 1, 2, 3, 4]).await?;
     let [first, second, ..] = watched.requests.as_slice() else {
-        anyhow::bail!("one request only")
+        anyhow::bail!("there was only one request")
     };
     let pause = second.at.duration_since(first.at);
     ensure!(

@@ -1,4 +1,4 @@
-//! Text that a stranger wrote steers neither a terminal nor a shell, and what is secret is not shown.
+//! Text that strangers wrote must not control a terminal or a shell, and secrets must not be shown.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -21,22 +21,22 @@ use crate::screen::is_harmful;
 
 pub const CHECKS: &[Check] = &[
     Check {
-        name: "text of strangers steers no terminal",
-        expected: "no control character, no U+2028 and none that changes the direction of text on stdout or stderr",
-        hint: "one function for all that a stranger wrote, and one writer for all log lines, so that none can forget it",
+        name: "text that strangers wrote cannot control the terminal",
+        expected: "on stdout and stderr no control character, no U+2028, and no character that changes the direction of text",
+        hint: "escape all that strangers wrote with one function, and all log lines in one place, so that no line is forgotten",
         run: |subject| Box::pin(steers_nothing(subject)),
         ..PROCESS
     },
     Check {
         name: "names in any script, and emoji, stay readable",
         expected: "the title as the stream has it, with its joiners (U+200C, U+200D)",
-        hint: "escape single characters that do harm, and not all that is not ASCII",
+        hint: "escape only the characters that do harm, not everything that is not ASCII",
         run: |subject| Box::pin(readable(subject)),
         ..PROCESS
     },
     Check {
         name: "the printed --resume can be pasted into a shell, whatever ids the stream has",
-        expected: "one word in single quotes; with it the next run does not show the event again",
+        expected: "the value of --resume is one word in single quotes; with it the next run does not show the event again",
         hint: "a meta.id is text of a stranger and may hold a quote; JSON can write it as \\u0027",
         run: |subject| Box::pin(pasted(subject)),
         ..PROCESS
@@ -44,14 +44,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a password or a key in WIKIPEDIA_STREAM_URL is not shown",
         expected: "neither in the log of a connection and of a refusal, nor where the URL is no good",
-        hint: "a type of its own for the URL, which shows neither user nor query, and errors without the URL",
+        hint: "make a type for the URL that shows neither user nor query, and take the URL out of the errors of the HTTP client",
         run: |subject| Box::pin(private_url(subject)),
         ..PROCESS
     },
     Check {
         name: "a stream on this machine is not asked through a proxy",
         expected: "events 0 to 4, although http_proxy names a proxy that is away",
-        hint: "a proxy elsewhere would look for 127.0.0.1 on its own machine",
+        hint: "a proxy on another machine would look for 127.0.0.1 there",
         run: |subject| Box::pin(no_proxy(subject)),
         not_in_image: Some("what is this machine to a container depends on its network"),
         ..PROCESS

@@ -51,8 +51,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a closed pipe ends watch quietly",
-        expected: "exit status 0 and no panic or broken pipe on stderr, as in `watch | head -1`; how to go on is said",
-        hint: "a write to a closed pipe fails with EPIPE: that is the reader's wish, not an error",
+        expected: "exit status 0, no panic and no broken pipe on stderr, as in `watch | head -1`; stderr has the `--resume` to go on with",
+        hint: "a write to a closed pipe fails with EPIPE: the reader wants no more, which is not an error",
         run: |subject| Box::pin(closed_pipe(subject)),
         not_in_image: Some("Docker reads the program's stdout to its end, whoever reads Docker's"),
         ..PROCESS
@@ -67,7 +67,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "SIGTERM ends watch",
         expected: "exit status 0 within 10 s while the stream is open and silent",
-        hint: "the read of the stream must end on shutdown, not only the loop around it",
+        hint: "reading from the stream must end on shutdown too, not only the loop around it",
         run: |subject| Box::pin(ends(subject, Signal::TERM)),
         ..PROCESS
     },
@@ -89,7 +89,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "SIGTERM ends watch while it waits before a reconnect",
         expected: "exit status 0 within 10 s although the stream said Retry-After: 600",
-        hint: "the sleep of a back-off must end on shutdown too",
+        hint: "the wait before a reconnect must end on shutdown too",
         run: |subject| Box::pin(ends_in_back_off(subject)),
         ..PROCESS
     },
@@ -110,7 +110,7 @@ async fn bot(subject: &Subject) -> Result<()> {
     let body = format!("{}{}", event(true), event(false));
     let watched = watched::run(subject, vec![Reply::hold(body)], &["--limit", "2"]).await?;
     ensure!(watched.lines.len() == 2, "{} lines", watched.lines.len());
-    ensure!(watched.lines[0] != watched.lines[1], "two times the line {:?}", watched.lines[0]);
+    ensure!(watched.lines[0] != watched.lines[1], "the same line twice: {:?}", watched.lines[0]);
     Ok(())
 }
 

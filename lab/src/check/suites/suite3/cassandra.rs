@@ -1,4 +1,4 @@
-//! With Cassandra behind it, the statistics and the place in the stream outlive the program.
+//! With Cassandra, the statistics and the place in the stream are still there after a restart of the program.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -26,8 +26,8 @@ const REPLICATION: &str = "CASSANDRA_REPLICATION";
 pub const CHECKS: &[Check] = &[
     Check {
         name: "20,000 events are counted exactly in Cassandra",
-        expected: "every field of /stats as the truth has it, over cuts and doubles; /ready is 200",
-        hint: "the schema is made where it is missing; totals are absolute rows, not counters",
+        expected: "every field of /stats equal to what the stream has sent, although connections are cut and events repeated; /ready is 200",
+        hint: "create the tables where they are missing; store totals as plain numbers, not as Cassandra's counters",
         smoke: true,
         run: |subject| Box::pin(counted(subject)),
         ..CASSANDRA
@@ -35,20 +35,20 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a login works with the users in Cassandra",
         expected: "200 and a token, also after a restart",
-        hint: "the first user is put there at the start",
+        hint: "the program writes the first user into the store when it starts",
         run: |subject| Box::pin(login(subject)),
         ..CASSANDRA
     },
     Check {
-        name: "a replication that is not that of the keyspace is said",
-        expected: "after a restart with CASSANDRA_REPLICATION=3, a line on stderr that names it, with both numbers",
-        hint: "CREATE KEYSPACE IF NOT EXISTS changes nothing; system_schema.keyspaces has what is there",
+        name: "a CASSANDRA_REPLICATION that differs from that of the keyspace is logged",
+        expected: "after a restart with CASSANDRA_REPLICATION=3, a line on stderr with the name of the variable and both numbers",
+        hint: "CREATE KEYSPACE IF NOT EXISTS does not change a keyspace that exists; system_schema.keyspaces shows what it has",
         run: |subject| Box::pin(replication(subject)),
         ..CASSANDRA
     },
     Check {
         name: "three kills leave the counts exact",
-        expected: "after kill -9 at three moments and a restart each, every field of /stats as the truth has it",
+        expected: "after three times kill -9 and a restart, every field of /stats equal to what the stream has sent",
         hint: "write the totals and the place in the stream that they belong to in one atomic batch",
         changed_in: Some((
             5,
@@ -59,8 +59,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "three restarts by SIGTERM leave the counts exact",
-        expected: "after SIGTERM at three moments and a restart each, every field of /stats as the truth has it",
-        hint: "the last slice is written before the program ends, or read again by the next one",
+        expected: "after three times SIGTERM and a restart, every field of /stats equal to what the stream has sent",
+        hint: "the last events are written before the program ends, or read again by the next one",
         run: |subject| Box::pin(restarts(subject, Signal::TERM)),
         ..CASSANDRA
     },
@@ -70,7 +70,10 @@ async fn replication(subject: &Subject) -> Result<()> {
     let keyspace = subject.keyspace()?;
     let mut server = subject.serve_with(|program| keyspace.set(program)).await?;
     let (_, said) = server.ends_on(Signal::TERM).await?;
-    ensure!(!said.iter().any(|line| line.contains(REPLICATION)), "said for a new keyspace too");
+    ensure!(
+        !said.iter().any(|line| line.contains(REPLICATION)),
+        "the line is also written for a new keyspace"
+    );
     let other = |program: Program| keyspace.set(program).env(REPLICATION, "3");
     let mut server = subject.serve_with(other).await?;
     let line = server.process()?.says(REPLICATION, SOON).await?;

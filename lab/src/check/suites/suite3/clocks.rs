@@ -22,7 +22,7 @@ use crate::replay;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "a restart with the clock set back leaves the counts exact",
-        expected: "after SIGTERM in the middle and a restart ten minutes earlier, every field of /stats as the truth has it",
+        expected: "after SIGTERM in the middle and a restart ten minutes earlier, every field of /stats equal to what the stream has sent",
         hint: "Cassandra keeps the value with the newer timestamp: read WRITETIME with the totals, and write above it",
         not_in_image: Some("the clock of one program is set back by a library"),
         run: |subject| Box::pin(restart(subject)),
@@ -31,7 +31,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a new password counts although the clock was set back",
         expected: "200 for the new password and 401 for the old one, after a restart ten minutes earlier",
-        hint: "a user too is written with a timestamp above the one that is there",
+        hint: "write a user, too, with a timestamp above the one that is there",
         not_in_image: Some("the clock of one program is set back by a library"),
         run: |subject| Box::pin(password(subject)),
         ..CASSANDRA
@@ -39,7 +39,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "the user of an earlier ADMIN_USERNAME can no longer log in",
         expected: "after a restart with another user, 401 for the first one and 200 for the other; and back again",
-        hint: "the configuration says who may log in: refuse whom an earlier one has put into the store",
+        hint: "the configuration says who may log in: refuse a user whom an earlier configuration has put into the store",
         run: |subject| Box::pin(renamed(subject)),
         ..CASSANDRA
     },

@@ -22,8 +22,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a login with what hash-password made succeeds",
-        expected: "200 for the password without the line end that a terminal adds",
-        hint: "strip the line end of stdin, and nothing else: a password may end in a blank",
+        expected: "200 for the password alone, without the line end that a terminal adds",
+        hint: "remove the line end of stdin and nothing else, because a password may end with a space",
         smoke: true,
         run: |subject| Box::pin(round_trip(subject)),
         ..PROCESS
@@ -45,7 +45,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a malformed ADMIN_PASSWORD_HASH is refused, and not shown",
         expected: "a non-zero exit status and one line on stderr with ADMIN_PASSWORD_HASH, and not the value",
-        hint: "it may well be the password itself, by mistake, or a hash whose `$` a shell or Compose has expanded",
+        hint: "it may be the password itself, by mistake, or a hash in which a shell or Compose has replaced what follows a `$`",
         run: |subject| Box::pin(malformed_hash(subject)),
         ..PROCESS
     },
@@ -59,14 +59,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "STORAGE=in-memory is memory",
         expected: "the server starts and is ready",
-        hint: "an alias of the value",
+        hint: "make it another name of the value memory",
         run: |subject| Box::pin(in_memory(subject)),
         ..PROCESS
     },
     Check {
         name: "a Cassandra that is away is waited for or named",
-        expected: "the address on stderr, and an end on SIGTERM within 10 s; or an end by itself with a non-zero status",
-        hint: "retry with back-off for a stated time, logging why; shutdown must end the waiting",
+        expected: "the address on stderr, and then an end within 10 s after SIGTERM, or an end by itself with a non-zero exit status",
+        hint: "try again with a back-off for a limited time, and log why; a signal must end the waiting",
         run: |subject| Box::pin(cassandra_away(subject)),
         ..PROCESS
     },
@@ -138,7 +138,7 @@ async fn malformed_hash(subject: &Subject) -> Result<()> {
             })
             .await;
         let said = refused.with_context(|| format!("with {value}"))?;
-        ensure!(!said.contains(value), "the message shows the value: {said}");
+        ensure!(!said.contains(value), "the message shows the value of the variable: {said}");
     }
     Ok(())
 }

@@ -16,23 +16,23 @@ use crate::replay;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "20,000 events of a good stream are counted exactly",
-        expected: "every field of /stats as the stream's own truth has it",
-        hint: "what counts: any JSON object that is no canary; no domain is `unknown`; an empty user is no user",
+        expected: "every field of /stats equal to what the stream has sent",
+        hint: "every JSON object counts unless it is a canary; without a domain it counts for `unknown`; an empty user is no user",
         smoke: true,
         run: |subject| Box::pin(good_stream(subject)),
         ..PROCESS
     },
     Check {
         name: "20,000 events of a hostile stream are counted exactly",
-        expected: "every field of /stats as the truth has it, over refusals, cuts, doubles, canaries, odd and bad events",
-        hint: "suite 2's checks of `watch` show each fault alone",
+        expected: "every field of /stats equal to what the stream has sent, over refusals, cuts, doubles, canaries, odd and bad events",
+        hint: "the checks of `watch` in suite 2 show each of these faults alone",
         run: |subject| Box::pin(hostile_stream(subject)),
         ..PROCESS
     },
     Check {
         name: "every snapshot adds up while events arrive",
-        expected: "messages = bots + non_bots = the sum of by_domain in each of 300 replies, 8 clients at once",
-        hint: "take the whole picture under one lock, or from one version; not field by field",
+        expected: "messages = bots + non_bots = the sum of by_domain, in each of 300 answers to 8 clients at once",
+        hint: "read all fields under one lock, or from one version, and not field by field",
         run: |subject| Box::pin(snapshots(subject)),
         ..PROCESS
     },

@@ -24,22 +24,22 @@ use crate::process::describe;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "the right password gets a token of an hour",
-        expected: "200 and {\"token\":\"…\"}: HS256, sub the user, iat now, exp an hour later, signed with JWT_SECRET",
+        expected: "200 and {\"token\":\"…\"}: HS256, signed with JWT_SECRET; sub is the user, iat is now, exp is an hour later",
         hint: "claims sub, iat and exp in seconds since 1970",
         run: |subject| Box::pin(right_password(subject)),
         ..PROCESS
     },
     Check {
-        name: "a wrong password and an unknown user are told the same",
+        name: "a wrong password and an unknown user get the same answer",
         expected: "401 for both, with the same JSON body",
-        hint: "who can tell them apart can find out who has an account",
+        hint: "whoever can tell them apart can find out who has an account",
         run: |subject| Box::pin(wrong_password(subject)),
         ..PROCESS
     },
     Check {
-        name: "what is no login is 400",
+        name: "a body that is not a login gets 400",
         expected: "400 and a JSON error for no JSON, other JSON, missing fields and fields of another type",
-        hint: "frameworks answer 415 or 422 here by themselves; the contract says 400 for all of them",
+        hint: "frameworks answer 415 or 422 by themselves; the course asks for 400 in all these cases",
         run: |subject| Box::pin(no_login(subject)),
         ..PROCESS
     },
@@ -53,14 +53,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a flood of logins gets 429, and /stats does not suffer",
         expected: "some 429 with Retry-After among 300 logins at once, 200 for each /stats meanwhile, and logins again later",
-        hint: "limit the hashes at once and the logins of a client; hash off the threads that serve",
+        hint: "limit how many passwords are hashed at once and how often a client may log in; hash on other threads than those that serve",
         run: |subject| Box::pin(flood(subject)),
         ..PROCESS
     },
     Check {
         name: "a login in flight at SIGTERM is answered",
         expected: "200 for a login whose body comes after the signal, then exit status 0 within 10 s",
-        hint: "graceful shutdown stops taking connections and lets the requests that have begun end",
+        hint: "a graceful shutdown takes no new connections, and lets requests that have begun come to their end",
         run: |subject| Box::pin(in_flight(subject)),
         ..PROCESS
     },
@@ -83,7 +83,11 @@ async fn right_password(subject: &Subject) -> Result<()> {
     let time =
         |name: &str| claims[name].as_u64().with_context(|| format!("{name} is {}", claims[name]));
     let (issued, expires) = (time("iat")?, time("exp")?);
-    ensure!(issued.abs_diff(token::now()) <= 60, "iat is {} s off", issued.abs_diff(token::now()));
+    ensure!(
+        issued.abs_diff(token::now()) <= 60,
+        "iat differs from the present time by {} s",
+        issued.abs_diff(token::now())
+    );
     ensure!(expires == issued + 3600, "exp is iat + {}", expires.wrapping_sub(issued));
     // The header's bytes are the program's own, so the signature is made over what came.
     let (signed, signature) = token.rsplit_once('.').context("no signature")?;
@@ -102,7 +106,7 @@ async fn wrong_password(subject: &Subject) -> Result<()> {
     }
     ensure!(wrong.body == unknown.body, "{} and {}", wrong.text(), unknown.text());
     let known = wrong.header("www-authenticate") == unknown.header("www-authenticate");
-    ensure!(known, "WWW-Authenticate differs");
+    ensure!(known, "the WWW-Authenticate header differs");
     Ok(())
 }
 

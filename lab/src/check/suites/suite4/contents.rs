@@ -33,14 +33,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "the image's user is a number, and not root's",
         expected: "a User such as 65532:65532",
-        hint: "USER with numbers: Kubernetes can't tell by a name that it is not root, and scratch has no /etc/passwd",
+        hint: "give USER numbers: Kubernetes can't see from a name that it is not root, and scratch has no /etc/passwd",
         run: |subject| Box::pin(user(subject)),
         ..IMAGE
     },
     Check {
         name: "the image exposes the port that its health check asks",
         expected: "EXPOSE with the port of the image's HTTP_ADDR, or of the program's default where it sets none",
-        hint: "ENV HTTP_ADDR where the role serves elsewhere than `healthcheck` would ask, and EXPOSE of that port alone",
+        hint: "set HTTP_ADDR by ENV where the role listens on another port than the default, and EXPOSE only that port",
         run: |subject| Box::pin(port(subject)),
         ..IMAGE
     },

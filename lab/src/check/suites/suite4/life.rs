@@ -1,4 +1,4 @@
-//! How the image lives: read-only, without rights, healthy, deaf for a while, and stopped.
+//! How the image runs: on a read-only file system, without capabilities, healthy, halted for a while, and stopped.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "the image's own command serves, on a read-only file system and without capabilities",
         expected: "an answer from /status, by the image's ENTRYPOINT and CMD alone",
-        hint: "CMD is the role that serves; nothing may be written but to stdout, stderr and the network",
+        hint: "CMD is the role that serves; it may write to stdout, stderr and the network alone, and not to files",
         run: |subject| Box::pin(serves(subject)),
         ..IMAGE
     },

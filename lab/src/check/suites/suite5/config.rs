@@ -1,4 +1,5 @@
-//! The variables that come with the split: documented, refused by name, and none asked for that a role does not need.
+//! The variables of the two roles: `--help` documents them, a bad value is refused by name, and no role asks for one
+//! that it does not need.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -30,35 +31,35 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "a bad WIKIPEDIA_TOPIC is refused by name",
         expected: "a non-zero exit status of both roles and one line on stderr that names WIKIPEDIA_TOPIC",
-        hint: "1 to 249 letters, digits, dots, _ or -: what Kafka takes",
+        hint: "Kafka accepts 1 to 249 letters, digits, dots, underscores and hyphens",
         run: |subject| Box::pin(bad_topic(subject)),
         ..PROCESS
     },
     Check {
         name: "a bad number of partitions or copies is refused by name",
         expected: "a non-zero exit status and one line on stderr with WIKIPEDIA_TOPIC_PARTITIONS or …_REPLICATION",
-        hint: "a number from 1 on",
+        hint: "accept numbers from 1 on",
         run: |subject| Box::pin(bad_numbers(subject)),
         ..PROCESS
     },
     Check {
         name: "a bad CURSOR_TOPIC or CONSUMER_GROUP is refused by name",
         expected: "a non-zero exit status of the role that has it and one line on stderr that names the variable",
-        hint: "CURSOR_TOPIC is the producer's, CONSUMER_GROUP the consumer's",
+        hint: "the producer reads CURSOR_TOPIC, and the consumer CONSUMER_GROUP",
         run: |subject| Box::pin(bad_names(subject)),
         ..PROCESS
     },
     Check {
         name: "the producer needs no secret",
         expected: "/status answers without JWT_SECRET, ADMIN_USERNAME, ADMIN_PASSWORD_HASH and STORAGE",
-        hint: "one configuration a role: who does not sign tokens must not hold the key",
+        hint: "give each role a configuration of its own: a role that signs no tokens must not have the key",
         run: |subject| Box::pin(no_secret(subject)),
         ..PROCESS
     },
     Check {
         name: "a broker that is away is waited for or named",
-        expected: "of both roles the address on stderr, and an end on SIGTERM within 10 s; or by itself with a non-zero status",
-        hint: "retry with back-off for a stated time, logging why; shutdown must end the waiting",
+        expected: "for both roles: the address on stderr, and then an end within 10 s after SIGTERM, or an end by itself with a non-zero exit status",
+        hint: "try again with a back-off for a limited time, and log why; a signal must end the waiting",
         run: |subject| Box::pin(broker_away(subject)),
         ..PROCESS
     },
@@ -82,7 +83,7 @@ async fn help(subject: &Subject) -> Result<()> {
         // WIKIPEDIA_TOPIC is the beginning of two others.
         let alone =
             text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|word| word == name);
-        ensure!(alone, "nothing about {name}");
+        ensure!(alone, "--help says nothing about {name}");
     }
     Ok(())
 }

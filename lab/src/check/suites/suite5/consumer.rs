@@ -20,21 +20,21 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "the memory store is complete after a restart of the consumer",
         expected: "the same 5,000 messages after SIGTERM and after kill -9, and the 1,000 that came meanwhile",
-        hint: "it forgets, so it must read all partitions from the beginning, in a group of its own that commits nothing",
+        hint: "the memory store forgets, so the consumer must read all partitions from the beginning, in a group of its own that commits nothing",
         run: |subject| Box::pin(restarts(subject)),
         ..PROCESS
     },
     Check {
         name: "two consumers with the memory store each count everything",
         expected: "5,000 messages in /stats of both, although they have the same CONSUMER_GROUP",
-        hint: "what each has to itself can't be put together: each reads all partitions",
+        hint: "no consumer can see what another one has in memory: each must read all partitions",
         run: |subject| Box::pin(side_by_side(subject)),
         ..PROCESS
     },
     Check {
         name: "bad messages among the good are skipped, counted and logged with their place",
-        expected: "every good message in /stats; topic, partition and offset of a bad one on stderr, and at the end how many",
-        hint: "a loop that ends at the first message it can't decode is stopped by one for ever",
+        expected: "every good message in /stats; on stderr topic, partition and offset of a bad one, and at the end the number of bad ones",
+        hint: "if the program ends at a message that it can't decode, it ends there again after every restart",
         run: |subject| Box::pin(bad(subject)),
         ..PROCESS
     },

@@ -1,4 +1,5 @@
-//! The producer: alive on its port, and each event of the stream in the topic once, over cuts and restarts.
+//! The producer: it answers on its port, and writes each event of the stream to the topic once, although connections
+//! are cut and the producer is started again.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -28,14 +29,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "the producer answers /status and /ready on its port",
         expected: "200 {\"status\":\"ok\"} and 200 {\"ready\":true}; 404 in JSON for /stats, which is the consumer's",
-        hint: "every role has the routes of operators; ready means that the broker answers",
+        hint: "each role has the routes for operators; /ready means that the broker answers",
         run: |subject| Box::pin(answers(subject)),
         ..PROCESS
     },
     Check {
         name: "20,000 events are in the topic once each, a user's in one partition",
-        expected: "as many messages as the truth has, no id twice, each user in one partition, over cuts and doubles",
-        hint: "an idempotent producer, acknowledged by all replicas; drop what the stream repeats before it is sent",
+        expected: "as many messages as the stream has sent, no id twice, each user in one partition, although connections are cut and events repeated",
+        hint: "use an idempotent producer with acknowledgements of all replicas, and drop repeated events before they are sent",
         run: |subject| Box::pin(once_each(subject)),
         ..PROCESS
     },

@@ -17,15 +17,15 @@ use crate::replay;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "a missing topic is made, once, with the configured partitions",
-        expected: "4 partitions with WIKIPEDIA_TOPIC_PARTITIONS=4, 6 without, although both roles come at once",
-        hint: "ask the admin API before anything is written; that the other role was first is no error",
+        expected: "4 partitions with WIKIPEDIA_TOPIC_PARTITIONS=4, 6 without it, although both roles start at the same time",
+        hint: "create it by the admin API before anything is written; it is no error if the other role was first",
         run: |subject| Box::pin(made(subject)),
         ..PROCESS
     },
     Check {
         name: "a topic that is there is left alone",
         expected: "2 partitions as before although WIKIPEDIA_TOPIC_PARTITIONS is 4, and 1,000 events counted over them",
-        hint: "adding partitions would send a user's events to another one; that is an operator's decision",
+        hint: "more partitions would send the events of a user to another partition: that is for an operator to decide",
         run: |subject| Box::pin(left_alone(subject)),
         ..PROCESS
     },

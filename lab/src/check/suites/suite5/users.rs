@@ -29,14 +29,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "?top=N shows as many users as it says",
         expected: "1, 7, 10 and 1,000 users in order for top=1, 7, %31%30 and 1000",
-        hint: "the same list, cut elsewhere; a query may be percent-encoded, so read it with your framework's extractor",
+        hint: "it is the same list with another length; a query may be percent-encoded, so read it with the extractor of your framework",
         run: |subject| Box::pin(top(subject)),
         ..PROCESS
     },
     Check {
         name: "?top=N outside 1 to 1,000 is 400",
         expected: "400 and a JSON error for top=0, 1001, abc, -1, 1.5, +5 (which is a space and a 5), a number of 30 digits and nothing; 401 without a token",
-        hint: "an unbounded reply is a fault; who may not see /stats need not learn what is wrong with the number",
+        hint: "the answer must have a limit; and whoever may not see /stats does not need to learn what is wrong with the number",
         run: |subject| Box::pin(bad_top(subject)),
         ..PROCESS
     },
