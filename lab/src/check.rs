@@ -225,7 +225,9 @@ fn select(options: &Options) -> Result<Vec<(u8, &'static Check)>> {
     if !(1..=last).contains(&usize::from(chapter)) {
         bail!("there are checks for the chapters 1 to {last}, and none for {chapter}");
     }
-    if let Some(suite) = options.suite.filter(|suite| !(1..=chapter).contains(suite)) {
+    // The checks of an image, in suite 4, are for every chapter.
+    let most = if options.image.is_some() { last } else { chapter.into() };
+    if let Some(suite) = options.suite.filter(|suite| !(1..=most).contains(&usize::from(*suite))) {
         let suites = if chapter == 1 {
             "suite 1 alone".to_owned()
         } else {

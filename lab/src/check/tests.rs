@@ -219,6 +219,7 @@ fn suites_are_chosen_by_chapter_number_and_name() {
     assert!(select(&options(&of_the_workspace)).is_err());
     assert!(select(&options(&["1", "--only", "healthcheck"])).is_err());
     assert!(select(&options(&["0"])).is_err());
+    assert_eq!(suites(&["2", "--suite", "4", "--image", "ch-2"]), HashSet::from([4]));
     let error = select(&options(&["1", "--suite", "3"])).err().unwrap().to_string();
     assert_eq!(error, "chapter 1 has suite 1 alone, and not suite 3");
     assert!(select(&options(&["4", "--faults"])).is_err());

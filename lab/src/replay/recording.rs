@@ -194,3 +194,16 @@ pub fn facts(data: &[u8]) -> Facts {
     });
     Facts { id: string("/meta/id"), counted }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_as_it_came_leads_behind_its_event_and_a_millisecond_before_to_it() {
+        let text = b"id: [{\"topic\":\"t\",\"partition\":0,\"timestamp\":1001}]\ndata: {}\n\n";
+        let recording = Recording::parse(text);
+        let position = |ms| recording.position_at(ms, 1);
+        assert_eq!([position(1000), position(1001)], [0, 1]);
+    }
+}
