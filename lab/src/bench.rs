@@ -22,9 +22,9 @@ use anyhow::bail;
 
 use crate::stop;
 
-/// Measures a chapter, beside what the same work costs at least
+/// Measures how fast a chapter is, and compares it with what the same work costs at least
 ///
-///   cargo lab bench stream            reading, parsing, counting; /stats meanwhile; memory
+///   cargo lab bench stream            reads, parses and counts events; answers /stats meanwhile; memory
 ///   cargo lab bench pipeline          the same through a broker: producer and consumer, from chapter 5 on
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]

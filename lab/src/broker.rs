@@ -46,13 +46,14 @@ struct Embedded {
     errors: Output,
 }
 
-/// A partition of a topic: its first offset, the one behind its last, and the next that the group would read.
+/// A partition of a topic: its first offset, the offset after its last record, and the offset that the group reads
+/// next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Partition {
     pub partition: i32,
     pub low: i64,
     pub high: i64,
-    /// `None` where no group was asked for, or it has committed nothing.
+    /// `None` if no group was asked for, or if it has committed nothing.
     pub committed: Option<i64>,
 }
 
@@ -64,7 +65,7 @@ impl Partition {
     }
 }
 
-/// What a bare read of a topic took.
+/// How long it took to read a topic and to do nothing with it.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Counted {
     pub messages: u64,
@@ -73,13 +74,13 @@ pub struct Counted {
 }
 
 impl Broker {
-    /// One that runs already. Whether it does shows with the first question.
+    /// A broker that runs already. Whether it really does is only known after the first request.
     pub fn at(address: impl Into<String>) -> Self {
         Self { address: address.into(), embedded: None }
     }
 
-    /// One of our own, in memory, which ends when this is dropped. It has no admin API, the first member of a group waits
-    /// 3 s for others, and it keeps `EMBEDDED_LIMIT`: ask `evicted` before a count is trusted.
+    /// Starts a broker in memory, which ends when this is dropped. It has no admin API, the first member of a group
+    /// waits 3 s for others, and it keeps only `EMBEDDED_LIMIT`, so `evicted` must be asked before a count is trusted.
     pub async fn embedded() -> Result<Self> {
         let process = Program::new([binary().await?]).args(["serve"]).start()?;
         let said = process.stdout.clone();
@@ -104,8 +105,8 @@ impl Broker {
         self.embedded.is_some()
     }
 
-    /// A sentence that names topic and partition, once the embedded broker has dropped records. Looked for 5 times a
-    /// second; not of compacted topics, whose old records nobody needs.
+    /// If the embedded broker has dropped records, a sentence that names topic and partition. The broker looks for this
+    /// 5 times a second, and not at compacted topics, whose old records nobody needs.
     pub fn evicted(&self) -> Option<String> {
         let lines = self.embedded.as_ref()?.said.lines();
         lines.iter().find_map(|line| eviction(line))
@@ -184,7 +185,7 @@ impl Broker {
         records.collect::<Result<_, _>>().context("lab-broker consume")
     }
 
-    /// Reads all of the topic and looks at nothing: what librdkafka itself can do here.
+    /// Reads the whole topic and does nothing with it, to see how fast librdkafka itself is here.
     pub async fn count(&self, topic: &str) -> Result<Counted> {
         let answer = self.answer("count", &[topic]).await?;
         serde_json::from_value(answer).context("lab-broker count")

@@ -117,8 +117,8 @@ pub struct Options {
     #[arg(long, conflicts_with = "list")]
     json: bool,
 
-    /// A Cassandra that must answer. Without this option, the one of CASSANDRA_NODES or else of 127.0.0.1:9042 is used if
-    /// it answers, and if not, the checks that need Cassandra are listed as skipped
+    /// A Cassandra that must answer. Without this option, the one of CASSANDRA_NODES or else of 127.0.0.1:9042 is used
+    /// if it answers, and if not, the checks that need Cassandra are listed as skipped
     #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| addresses(text, 9042))]
     cassandra: Option<String>,
 

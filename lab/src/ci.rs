@@ -30,9 +30,9 @@ use crate::chapters;
 /// Runs the steps of a chapter's workflow on this machine, as GitHub would
 ///
 /// The commands are those of .github/workflows/chapter.yml, in their order, each in a bash of its own in the root of
-/// the repository, with CHAPTER set. A step that needs what is not here (Docker, Cassandra, a checker) is skipped by
-/// name, with what to install. After a failure the next step runs all the same, so that one run shows everything;
-/// on GitHub the job would end there. The exit status is 0 if no step failed and at least one passed.
+/// the repository, with CHAPTER set. A step that needs what is missing here (Docker, Cassandra, a checker) is skipped,
+/// and its line says what to install. After a failure the next step runs all the same, so that one run shows all
+/// failures; on GitHub the job would end there. The exit status is 0 if no step failed and at least one passed.
 ///
 /// Examples:
 ///   cargo lab ci 4

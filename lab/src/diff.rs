@@ -25,17 +25,17 @@ use crate::terminal;
 
 /// Compares two chapters: the difference in the order in which to read it, then files, line counts and carry-over
 ///
-/// The order is that of "What changed" in B's README, or else in A's. The difference is what `git diff` prints.
+/// The order is that of the section "What changed" in B's README, or else in A's. The difference is that of `git diff`.
 ///
 /// Carry-over is the share of A's lines that are still in B. Blank lines, READMEs and lock files do not count, and
 /// a chapter's own number (`ch-1`, `ch_1`) is no difference. Files that git ignores are no part of a chapter.
 ///
 /// Examples:
 ///   cargo lab diff                     the last two chapters
-///   cargo lab diff 1 2 --stat          from ch-1 to ch-2, the numbers alone
-///   cargo lab diff 3 ../mine           from ch-3 to your own
-///   cargo lab diff 4 5 -- --word-diff  changed words in place of changed lines
-///   cargo lab diff --check             every step against its budget
+///   cargo lab diff 1 2 --stat          from ch-1 to ch-2, only the numbers
+///   cargo lab diff 3 ../mine           from ch-3 to your own program
+///   cargo lab diff 4 5 -- --word-diff  changed words instead of changed lines
+///   cargo lab diff --check             whether a step changes more than it may
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
@@ -52,7 +52,7 @@ pub struct Options {
     /// Show the READMEs' differences too
     #[arg(long)]
     readme: bool,
-    /// The list of files and the numbers, without the difference itself
+    /// Show the list of files and the numbers, but not the difference itself
     #[arg(long)]
     stat: bool,
     /// Use no pager. Without this option, what is printed on a terminal goes through the program that PAGER names,

@@ -31,8 +31,8 @@ pub async fn docker<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Result
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A chapter's image, the one that serves users where there are two, and the command that builds it. Chapter 1 has none;
-/// its successor's will do.
+/// A chapter's image, the one that serves users where there are two, and the command that builds it. Chapter 1 has
+/// none; its successor's will do.
 pub fn image(chapter: u8) -> (String, String) {
     let name = chapters::name(chapter.max(2));
     if chapter < 5 {

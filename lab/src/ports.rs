@@ -38,8 +38,8 @@ pub async fn hold(port: u16) -> Option<TcpListener> {
     None
 }
 
-/// Waits until no other lab tests a program on `port`, and keeps it from others until the file is dropped: an answer from
-/// there must be that of the program under test.
+/// Waits until no other lab tests a program on `port`, and keeps it from others until the file is dropped: an answer
+/// from there must be that of the program under test.
 pub async fn reserve(port: u16) -> Result<File> {
     let path = env::temp_dir().join(format!("lab-port-{port}"));
     let file = File::options().write(true).create(true).truncate(false).open(&path);

@@ -28,7 +28,8 @@ pub use crate::process::running::Process;
 pub use crate::process::running::describe;
 pub use crate::process::running::tail;
 
-/// Takes away the line of progress that cargo leaves where it is interrupted, so that what follows begins a line.
+/// When this is dropped, it erases the progress line that cargo leaves if it is interrupted, so that the next output
+/// begins on a clean line.
 struct EraseProgress;
 
 impl Drop for EraseProgress {
@@ -39,12 +40,12 @@ impl Drop for EraseProgress {
     }
 }
 
-/// Builds chapter `number`, cargo's progress on stderr, and returns its binary.
+/// Builds chapter `number` and returns its binary. Cargo shows its progress on stderr.
 pub async fn build(number: u8) -> Result<PathBuf> {
     build_package(&chapters::name(number)).await
 }
 
-/// The same for any package of the workspace whose binary has its name.
+/// Builds any package of the workspace whose binary has the name of the package.
 ///
 /// The profile is that of lab itself. `cargo lab` is a release build, and builds no more than `name`. A debug build of
 /// lab is for those who work on it, as `.ci/run` does: then the whole workspace is built, because

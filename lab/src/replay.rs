@@ -92,7 +92,7 @@ impl Replay {
         format!("http://{}/v2/stream/recentchange", self.address)
     }
 
-    /// What a correct consumer has counted once it has read everything that was sent so far, with the first 100 users.
+    /// What a correct program has counted when it has read everything that was sent so far, with the first 100 users.
     pub fn truth(&self) -> Truth {
         self.shared.truth(100)
     }
@@ -101,20 +101,20 @@ impl Replay {
         self.shared.progress()
     }
 
-    /// Sends no more events, and returns what a correct consumer counts of those that were sent.
+    /// Sends no more events, and returns what a correct program counts of those that were sent.
     pub fn pause(&self) -> Truth {
         self.shared.state().paused = true;
         self.truth()
     }
 
-    /// Ends all streams; waits a second at most for those who don't read.
+    /// Ends all streams. It waits a second at most for clients that do not read.
     pub async fn stop(self) {
         self.shared.shutdown.cancel();
         _ = self.server.await;
     }
 }
 
-/// Appends events in the stream's framing: what `--stdout` writes, and what generation alone costs.
+/// Appends events in the format of the stream. `--stdout` writes these, and a bench measures what making them costs.
 pub fn generate(source: &Source, positions: std::ops::Range<u64>, eol: &str, out: &mut Vec<u8>) {
     for position in positions {
         source.write_event(position, eol, out);

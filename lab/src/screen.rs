@@ -10,7 +10,7 @@ use console::Term;
 use console::measure_text_width;
 use console::truncate_str;
 
-/// Writes to stdout at once. The error is that of a closed pipe: the reader has seen enough.
+/// Writes to stdout at once. An error means that stdout is a pipe that its reader has closed.
 pub fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
@@ -27,7 +27,8 @@ pub fn size() -> (usize, usize) {
     (rows.into(), columns.into())
 }
 
-/// Lines at the end of the terminal, drawn over each other. Dropped, it leaves the last ones and the cursor as it was.
+/// Lines at the end of the terminal, each drawing over the one before. When it is dropped, the last lines stay, and the
+/// cursor is shown again.
 pub struct Region {
     terminal: Term,
     /// The widths of the lines that stand there.
@@ -39,7 +40,7 @@ impl Region {
         Self { terminal: Term::buffered_stdout(), drawn: Vec::new() }
     }
 
-    /// Draws `lines` where the last ones stood, cut to what the terminal can show.
+    /// Draws `lines` in the place of the last ones, cut to the height and the width of the terminal.
     pub fn draw(&mut self, lines: &[String]) -> Result<()> {
         let (rows, columns) = size();
         // Hidden while it is drawn, so that the cursor does not flicker through the table.
@@ -56,8 +57,8 @@ impl Region {
     }
 }
 
-/// The lines, none of which the terminal breaks: it may take a script, such as that of Hindi, for wider than we do, and
-/// one row too many would move all that is drawn later.
+/// The lines, with the order to the terminal to break none of them. A terminal may draw a script, such as that of
+/// Hindi, wider than we expect, and one row too many would move all that is drawn later.
 fn unwrapped(lines: &[impl Display]) -> String {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     format!("\x1b[?7l{text}\x1b[?7h")
@@ -90,8 +91,9 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// `text` without what could steer a terminal, change the order of what stands beside it, or hide in it: titles, users and
-/// what a program under test says are written by strangers. The chapters write the same as `\u` and four digits, too.
+/// `text` without characters that could control a terminal, change the order of the text beside them, or stay
+/// invisible, because titles, users and the output of a program under test are written by strangers. As in the
+/// chapters, such a character becomes `\u` and four digits.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -106,7 +108,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// The joiners U+200C and U+200D are not: names in Persian and in the scripts of India have them, and emoji.
+/// The joiners U+200C and U+200D do no harm: names in Persian and in the scripts of India need them, and emoji do.
 pub fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether all that was sent is counted, and what to read next.
+/// Prints whether all that was sent is counted, and what to read next.
 async fn last_words(parts: &mut Parts) -> Result<()> {
     let name = chapters::name(parts.chapter);
     let counted = match parts.settle().await? {

@@ -32,29 +32,30 @@ use crate::process;
 use crate::services;
 use crate::services::Keyspace;
 
-/// From the stream through a broker into a chapter's statistics, beside what the parts cost anyway
+/// Measures the way from the stream through a broker into a chapter's statistics, and its parts alone
 ///
-/// The rows, each in every round, so that their ratios are of one moment of the machine:
-///   read       the stream's bytes, with the chapters' HTTP client, looked at for line ends only
-///   parse      and eventsource-stream and serde_json behind it, in the plainest way
+/// Every row runs in every round, so that the rows can be compared although the machine is not always equally busy:
+///   read       reads the bytes of the stream with the chapters' HTTP client, and looks only for the ends of lines
+///   parse      as `read`, and then parses the events with eventsource-stream and serde_json in the plainest way
 ///   watch      the chapter's own client, `ch-N watch > /dev/null`
-///   produce    `ch-N producer`, from the first event to the last one acknowledged; all must stand in the topic once
-///   librdkafka that topic, read with librdkafka alone and looked at no further
-///   memory     that topic, read by `ch-N consumer` into memory; its totals must be the replay's truth
-///   cassandra  the same into Cassandra, where one answers, in a keyspace that is dropped afterwards
-///   resident   2 million events through both: resident memory when half are through and at the end
+///   produce    `ch-N producer`, from the first event to the last acknowledgement; each event must be in the topic once
+///   librdkafka reads that topic with librdkafka alone, and does nothing with the messages
+///   memory     `ch-N consumer` reads that topic into memory; its totals must be those of the replay
+///   cassandra  the same into Cassandra, if one answers, in a keyspace that is dropped afterwards
+///   resident   the memory of both roles when half of 2 million events have come, and at the end
 ///
-/// The broker is a Kafka of this command's own, in target/, which is gone afterwards; --broker takes another one,
-/// whose topics lab_bench_… are deleted afterwards. Its CPU time for an event stands beside that of the programs: on two
-/// cores they all take it from each other, so that `µs` says more than the rate. `elsewhere` is the share of the machine
-/// that was used by anybody else (in the row of Cassandra mostly Cassandra): above a few percent, compare ratios only.
+/// The broker is a Kafka that this command starts, with its data in target/, and deletes at the end. With --broker it is
+/// the one that you name; its topics lab_bench_… are deleted at the end. Programs and broker share the processors of
+/// this machine, so the CPU time for an event (`µs`) says more than the rate. `elsewhere` is the share of the machine
+/// that other programs have used (in the row of Cassandra this is mostly Cassandra). If it is more than a few percent,
+/// compare ratios only.
 ///
-/// Where the time goes: the producer's into parsing, as `parse` shows; that of `memory` to a quarter into librdkafka's
-/// thread, the rest into JSON, allocations and the tables of totals; that of `cassandra` into waiting: of the 5 ms for a
-/// slice of 500 events, 4 are Cassandra's, to write 290 rows. A question for the totals costs Cassandra 25 ms and more,
-/// so it is asked some 25 times only.
+/// This is where the time goes. The producer mostly parses, as `parse` shows. In `memory`, a quarter is spent in the
+/// thread of librdkafka, and the rest with JSON, allocations and the tables of totals. In `cassandra` the consumer
+/// mostly waits: for a slice of 500 events it takes 5 ms, and in 4 of them Cassandra writes 290 rows. To ask Cassandra
+/// for the totals takes 25 ms and more, so the command asks only about 25 times.
 ///
-/// It fails only where counts are wrong or a row does not end, never for being slow.
+/// The command fails if counts are wrong or if a row does not end, but never because something is slow.
 ///
 ///   cargo lab bench pipeline
 ///   cargo lab bench pipeline --only parse --only produce --runs 5
@@ -62,7 +63,7 @@ use crate::services::Keyspace;
 #[derive(clap::Args, Clone)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The chapter; the newest one where none is given
+    /// The chapter [default: the newest]
     #[arg(long, value_name = "N", value_parser = chapters::number)]
     chapter: Option<u8>,
 
@@ -71,7 +72,7 @@ pub struct Options {
         value_parser = clap::value_parser!(u64).range(100_000..))]
     events: u64,
 
-    /// Rounds; the table shows medians
+    /// How many rounds there are; the table shows the medians
     #[arg(long, value_name = "N", default_value_t = 3,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
@@ -80,7 +81,7 @@ pub struct Options {
     #[arg(long, value_name = "ROW")]
     only: Vec<Row>,
 
-    /// A broker that runs already, instead of one of this command's own
+    /// A broker that runs already, instead of one that this command starts
     #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| services::addresses(text, 9092))]
     broker: Option<String>,
 
@@ -88,8 +89,8 @@ pub struct Options {
     #[arg(long, value_name = "NAME=VALUE,…", default_value = "")]
     properties: String,
 
-    /// Cassandra, where there is one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    /// Where Cassandra answers, if there is one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042", value_parser = |text: &str| services::addresses(text, 9042))]
     cassandra: String,
 }
 

@@ -31,23 +31,24 @@ use crate::process;
 use crate::services;
 use crate::services::Keyspace;
 
-/// From the stream into a chapter's statistics, beside what reading the same bytes costs anyway
+/// Measures the way from the stream into a chapter's statistics, and reading the same bytes alone
 ///
-/// The rows, from the least work to the most; each adds to the one above:
-///   read       the bytes, with the chapters' HTTP client, looked at for line ends only
-///   parse      and eventsource-stream and serde_json behind it, in the plainest way
-///   watch      the chapter's own client, `ch-N watch > /dev/null`: it survives hostile bytes and can resume
-///   memory     `ch-N serve`, from the first event to the last one counted; its totals must be the replay's truth
-///   cassandra  the same into Cassandra, where one answers, in a keyspace that is dropped afterwards
-///   stats      events at half the rate of `memory`, and meanwhile 2,000 requests of /stats a second
+/// The rows begin with the least work, and each adds something to the one above:
+///   read       reads the bytes with the chapters' HTTP client, and looks only for the ends of lines
+///   parse      as `read`, and then parses the events with eventsource-stream and serde_json in the plainest way
+///   watch      the chapter's own client, `ch-N watch > /dev/null`, which survives hostile bytes and can resume
+///   memory     `ch-N serve`, from the first event to the last one counted; its totals must be those of the replay
+///   cassandra  the same into Cassandra, if one answers, in a keyspace that is dropped afterwards
+///   stats      events at half the rate of `memory`, and at the same time 2,000 requests of /stats a second
 ///   resident   the memory of `ch-N serve` after 2 million events of 300,000 users
 ///
-/// Reader and replay are processes of their own. The columns in microseconds are the CPU time that each of them takes
-/// for an event: it depends less on what else the machine does than the rate. One reader reads on one thread, so a
-/// million divided by its microseconds is about what it can reach at most. `elsewhere` is the share of the machine that
-/// was used by anybody else (in the row of Cassandra mostly Cassandra): above a few percent, compare ratios only.
+/// The reader and the replay are processes of their own. The columns in microseconds show the CPU time that each of them
+/// takes for an event; it depends less than the rate on what else the machine does. A reader uses one thread, so a
+/// million divided by its microseconds is about the highest rate that it can reach. `elsewhere` is the share of the
+/// machine that other programs have used (in the row of Cassandra this is mostly Cassandra). If it is more than a few
+/// percent, compare ratios only.
 ///
-/// It fails only where totals are wrong or a row does not end, never for being slow.
+/// The command fails if totals are wrong or if a row does not end, but never because something is slow.
 ///
 ///   cargo lab bench stream
 ///   cargo lab bench stream --only memory --only read --events 300000 --runs 1
@@ -55,7 +56,7 @@ use crate::services::Keyspace;
 #[derive(clap::Args, Clone)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The chapter; the newest one that has these rows where none is given
+    /// The chapter [default: the newest that has these rows]
     #[arg(long, value_name = "N", value_parser = chapters::number)]
     chapter: Option<u8>,
 
@@ -64,7 +65,7 @@ pub struct Options {
         value_parser = clap::value_parser!(u64).range(10_000..))]
     events: u64,
 
-    /// Rounds; the table shows medians
+    /// How many rounds there are; the table shows the medians
     #[arg(long, value_name = "N", default_value_t = 3,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
@@ -73,11 +74,11 @@ pub struct Options {
     #[arg(long, value_name = "ROW")]
     only: Vec<Row>,
 
-    /// Cassandra, where there is one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042")]
+    /// Where Cassandra answers, if there is one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9042", value_parser = |text: &str| services::addresses(text, 9042))]
     cassandra: String,
 
-    /// How long /stats is asked in each round, in seconds
+    /// For how many seconds requests of /stats are sent in each round
     #[arg(long, value_name = "SECONDS", default_value_t = 10,
         value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,

@@ -32,8 +32,8 @@ impl Subject {
         change(program).output(input.as_bytes(), SOON).await
     }
 
-    /// A start that must fail: in time, with a status that says so, and a message that holds all of `named`.
-    /// Returns the lines of the message.
+    /// Expects that the program refuses to start: it ends in time, with a non-zero exit status, and its message
+    /// contains all of `named`. Returns the lines of the message.
     pub async fn refuses(
         &self,
         role: &str,
@@ -56,7 +56,7 @@ impl Subject {
         Ok(finished.stderr.into_iter().filter(|line| !line.trim().is_empty()).collect())
     }
 
-    /// As `refuses`, with a message of one line.
+    /// As `refuses`, and the message must be one line.
     pub async fn refuses_in_one_line(
         &self,
         role: &str,
@@ -78,7 +78,7 @@ impl Subject {
         Ok(())
     }
 
-    /// What `--help` says, of the program and of `roles`, put together.
+    /// The help texts of the program and of `roles` in one string.
     pub async fn help(&self, roles: &[&str]) -> Result<String> {
         let mut text = String::new();
         let of_roles = roles.iter().map(|role| vec![*role, "--help"]);
@@ -91,7 +91,8 @@ impl Subject {
         Ok(text)
     }
 
-    /// The program tells that nobody answers at `address`. It may wait, and end on SIGTERM, or end by itself as a failure.
+    /// Expects that the program says that nobody answers at `address`. It may go on waiting, and end on SIGTERM, or end
+    /// by itself with a non-zero exit status.
     pub async fn names_what_is_away(
         &self,
         role: &str,

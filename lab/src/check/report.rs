@@ -24,9 +24,9 @@ pub struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
-    /// Of the skipped ones, those that need what an earlier failure has shown to be missing.
+    /// How many of the skipped checks need what an earlier failure has shown to be missing.
     down: usize,
-    /// Because of `--fail-fast`.
+    /// How many checks `--fail-fast` has left out.
     not_run: usize,
     first_failure: Option<&'static str>,
     checks: Vec<Value>,
@@ -50,14 +50,14 @@ impl Report {
         }
     }
 
-    /// Says what all checks that follow have in common.
+    /// Prints what is the same for all checks that follow.
     pub fn say(&self, text: &str) {
         if !self.json {
             print(&format!("{text}\n"));
         }
     }
 
-    /// Says what is being checked now: a check may take a while.
+    /// Prints what is checked now, because a check may take a while.
     pub fn begin(&mut self, suite: u8, check: &Check) {
         if self.json {
             return;
@@ -127,7 +127,7 @@ impl Report {
             }
             Outcome::Down(_) => erase.to_owned(),
             Outcome::Failed(came) | Outcome::Broken(came) => {
-                // Control characters of a program under test must not reach the terminal through us either.
+                // What the program has printed may contain control characters, which must not reach the terminal.
                 let lines: Vec<String> = came.trim_end().split('\n').map(plain).collect();
                 let came = lines.join("\n               ");
                 let (expected, hint) = (check.expected, hint(check, outcome));
@@ -173,7 +173,7 @@ impl Report {
         text
     }
 
-    /// No check has failed, and not all were skipped: what was not looked at is not good.
+    /// Whether no check has failed and at least one has passed: a program that was not looked at is not good.
     pub fn good(&self) -> bool {
         self.failed == 0 && self.passed > 0
     }
@@ -194,7 +194,7 @@ impl Report {
     }
 }
 
-/// What to do. Where the check itself saw nothing, its own hint would lead away from the reason.
+/// What to do next. If the check failed for a reason that many checks share, its own hint would be misleading.
 fn hint(check: &Check, outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Broken(_) => "mend this first; the checks that need it are run only after that",
@@ -230,7 +230,7 @@ pub fn list(checks: &[(u8, &'static Check)]) {
     }
 }
 
-/// What can't be printed changes no result: the exit status says it too.
+/// It does not matter if the output can't be printed, because the exit status says the result too.
 fn print(text: &str) {
     let _ = screen::print(text);
 }

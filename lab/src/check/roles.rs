@@ -31,7 +31,7 @@ impl Subject {
     /// Tries out a role, once, before the first check that needs it.
     ///
     /// # Errors
-    /// It does not work, which is `Broken`; the first time with what happened.
+    /// The role does not work. The error is `Broken`; the first time it also says what happened.
     pub async fn works(&self, role: &str) -> Result<()> {
         let mut roles = self.roles.lock().await;
         let broken = Broken(format!("{role} does not work"));
@@ -69,13 +69,13 @@ impl Subject {
         bail!("{how}, although the stream sent nine events{}", watch.last_words().await)
     }
 
-    /// A server that counts the stream at `url`, over topics that nobody else has.
+    /// A server that counts the events of the stream at `url`, with topics that no other check uses.
     pub async fn serve_stream(&self, url: &str) -> Result<Server> {
         let topics = self.topics().await?;
         self.serve_stream_with(url, |program| topics.set(program)).await
     }
 
-    /// One program up to chapter 4; from chapter 5 on the producer too, beside the server.
+    /// Up to chapter 4 this is one program; from chapter 5 on the producer runs beside the server.
     pub async fn serve_stream_with(
         &self,
         url: &str,

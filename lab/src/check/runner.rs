@@ -10,22 +10,22 @@ use futures_util::future::LocalBoxFuture;
 use crate::check::subject::Subject;
 use crate::docker;
 
-/// No check of ours waits longer than this for anything; a check that hangs is a failed one.
+/// A check that takes longer than this has failed.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// One promise, and the way to see whether it is kept.
+/// Something that a program must do, and the way to find out whether it does.
 pub struct Check {
-    /// A sentence that says what is right.
+    /// A sentence that says what a good program does.
     pub name: &'static str,
     pub expected: &'static str,
     /// Where a learner should look if it fails.
     pub hint: &'static str,
     pub needs: Needs,
-    /// Waits for a timeout of the program: tens of seconds at best.
+    /// The check waits for a timeout of the program, which takes tens of seconds at least.
     pub slow: bool,
-    /// One of the few that show that each role works at all: what `--smoke` runs, beside the checks of an image.
+    /// `--smoke` runs this check: it is one of the few which show that each role works at all.
     pub smoke: bool,
-    /// The later chapter that changes this on purpose, and how.
+    /// From which chapter on this is no longer so, and why.
     pub changed_in: Option<(u8, &'static str)>,
     /// Why this can't be seen from outside a container.
     pub not_in_image: Option<&'static str>,
@@ -57,7 +57,7 @@ impl Needs {
     }
 }
 
-/// What most checks have in common; a list says the rest: `Check { name: …, ..HTTP }`.
+/// What most checks have in common. A list of checks says only the rest, as in `Check { name: …, ..HTTP }`.
 pub const HTTP: Check = Check {
     name: "",
     expected: "",
@@ -74,7 +74,7 @@ pub const CASSANDRA: Check = Check { needs: Needs::Cassandra, ..HTTP };
 pub const IMAGE: Check = Check { needs: Needs::Image, ..HTTP };
 pub const KAFKA: Check = Check { needs: Needs::Faults, ..HTTP };
 
-/// The error of a check that can't be made here, with the reason.
+/// The error of a check that can't run here, with the reason.
 #[derive(Debug)]
 pub struct Skip(pub String);
 
@@ -86,8 +86,8 @@ impl fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
-/// The error of a check that fails for a reason which many checks share, such as a role that does not start. The sentence
-/// says what is missing; the first check that meets it has failed, and the others are not looked at.
+/// The error of a check that fails for a reason which many checks share, such as a role that does not start. The
+/// sentence says what is missing; the first check that meets it has failed, and the others are not looked at.
 #[derive(Clone, Debug)]
 pub struct Broken(pub String);
 
@@ -101,7 +101,7 @@ impl std::error::Error for Broken {}
 
 #[derive(Debug)]
 pub enum Outcome {
-    /// With what was measured, where a check tells it.
+    /// Some checks also say what they have measured.
     Passed(Option<String>),
     Skipped(String),
     /// The first failure for a reason that many checks share. What the check itself is about was not seen.
@@ -147,7 +147,7 @@ async fn outcome(check: &Check, subject: &Subject) -> Outcome {
         },
         Err(_) => format!("the check did not end within {} s", LIMIT.as_secs()),
     };
-    // Messages that nobody could have read: no count that followed says anything about the program.
+    // If messages were dropped before the program could read them, a wrong count is not the program's fault.
     Outcome::Failed(match subject.evicted() {
         now if now == evicted => came,
         Some(sentence) => sentence,

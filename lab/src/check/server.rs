@@ -25,20 +25,20 @@ use crate::process::Signal;
 use crate::process::describe;
 use crate::scratch;
 
-/// A server that answers, and the process behind it, if it is ours.
+/// A server that answers, and its process if lab has started it.
 #[derive(Debug)]
 pub struct Server {
     process: Option<Process>,
     pub client: Client,
-    /// Where it may answer, before it has.
+    /// The addresses on which it may answer; before its first answer it is not known which one it is.
     addresses: Vec<String>,
-    /// The other role of the same program.
+    /// The server of the other role of the same program.
     pub beside: Option<Box<Server>>,
     _folder: Option<TempDir>,
 }
 
 impl Server {
-    /// One that runs already.
+    /// A server that runs already.
     pub fn at(url: &str) -> Self {
         Self {
             process: None,
@@ -53,14 +53,14 @@ impl Server {
         self.process.as_mut().context("there is no process, only a URL")
     }
 
-    /// The server still answers `/status`: what came before did it no harm.
+    /// Expects that the server still answers `/status` after what a check has done to it.
     pub async fn lives(&self) -> Result<()> {
         let response = self.client.get("/status").await;
         let response = response.context("afterwards the server no longer answers")?;
         response.has_status(200).context("afterwards GET /status")
     }
 
-    /// Sends `signal` to it, and to the role beside it, and waits for the end of both.
+    /// Sends `signal` to this server and to the one beside it, and waits for the end of both.
     pub async fn leaves_on(&mut self, signal: Signal) -> Result<()> {
         let beside = self.beside.as_mut().map(|server| server.process.as_mut());
         let mut processes: Vec<&mut Process> =
@@ -109,17 +109,17 @@ pub async fn end(process: &mut Process, signal: Signal) -> Result<Finished> {
 }
 
 impl Subject {
-    /// A server with every variable at its best value.
+    /// A running server with all its variables set to good values.
     pub async fn serve(&self) -> Result<Server> {
         self.serve_with(|program| program).await
     }
 
-    /// A running server; `change` sets what a check is about. With `--url`, the one that is there.
+    /// A running server; `change` sets what a check is about. With `--url` it is the server that runs there.
     pub async fn serve_with(&self, change: impl FnOnce(Program) -> Program) -> Result<Server> {
         self.serve_from(|program, _| Ok(change(program))).await
     }
 
-    /// As `serve_with`; `change` is told the address that the program is expected on.
+    /// As `serve_with`; `change` also gets the address on which the program should listen.
     pub async fn serve_from(
         &self,
         change: impl FnOnce(Program, &str) -> Result<Program>,
@@ -131,14 +131,14 @@ impl Subject {
         }
     }
 
-    /// A role that answers, in `patience`.
+    /// Starts a role, and waits up to `patience` until it answers.
     pub async fn bring_up(
         &self,
         role: &str,
         patience: Duration,
         change: impl FnOnce(Program, &str) -> Result<Program>,
     ) -> Result<Server> {
-        // Only if nobody else has it: an answer from there must be the program's.
+        // Only if no other program has this port, because an answer from there must come from the program under test.
         let fixed = self.has_fixed_port() && ports::hold(FIXED_PORT).await.is_some();
         let mut server = self.launch_from(role, change)?;
         if fixed {

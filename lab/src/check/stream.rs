@@ -184,8 +184,8 @@ pub fn id(number: u64) -> String {
     .to_string()
 }
 
-/// Whether `sent` is `id`, or leads one millisecond further back. Wikimedia's server adds a millisecond to the timestamp of
-/// an event, so the id as it came leaves out other events of the same one.
+/// Whether `sent` is `id`, or leads one millisecond further back. Wikimedia's server adds a millisecond to the
+/// timestamp of an event, so the id as it came leaves out other events of the same one.
 pub fn goes_on_after(sent: &str, id: &str) -> bool {
     let entries = |id: &str| serde_json::from_str::<Vec<Value>>(id).unwrap_or_default();
     let (sent, came) = (entries(sent), entries(id));

@@ -29,7 +29,7 @@ use crate::process::Program;
 use crate::services::Keyspace;
 use crate::terminal::waiting;
 
-/// The chapter that takes the server apart into a producer and a consumer.
+/// The chapter in which the server is split into a producer and a consumer.
 pub const SPLIT: u8 = 5;
 pub const PRODUCER: &str = "producer";
 pub const CONSUMER: &str = "consumer";
@@ -43,22 +43,22 @@ pub struct Subject {
     image: Option<String>,
     cassandra: Option<String>,
     broker: Option<Broker>,
-    /// The broker, where it is one that can be made to fail.
+    /// The broker, if it is one that checks can stop and start.
     node: Option<Node>,
-    /// The broker's names for the checks that neither write nor read a topic.
+    /// Topics for the checks that neither write to a topic nor read from one.
     quiet: Topics,
     /// The roles that were tried out, and whether they work.
     pub roles: tokio::sync::Mutex<HashMap<String, bool>>,
     /// The reasons of `Broken` that were told.
     told: Mutex<HashSet<String>>,
     note: Mutex<Option<String>>,
-    /// Where the program may answer on the project's port, no other lab does so meanwhile.
+    /// Keeps other runs of lab from testing a program on the fixed port of chapter 1 at the same time.
     _port: Option<File>,
 }
 
 enum Target {
     Url(String),
-    /// The program, and the silent stream that it gets where a check brings no other.
+    /// The program, and the stream without events that it gets if a check brings no other one.
     Program(Program, Stream),
 }
 
@@ -96,7 +96,7 @@ impl Subject {
         }
     }
 
-    /// The program inside a Docker image that is here.
+    /// The program inside a Docker image, which must be on this machine.
     pub async fn in_image(chapter: u8, image: &str) -> Result<Self> {
         let inspected = docker(["image", "inspect", "--format", "{{.Id}}", image]).await;
         inspected.map_err(|error| no_image(image, chapter, &error))?;
@@ -111,7 +111,7 @@ impl Subject {
 
     /// The broker that the roles of chapter 5 and later have between them.
     pub async fn with_broker(mut self, broker: Broker) -> Result<Self> {
-        // Built now, if it must be: not in the middle of a check.
+        // lab-broker is built now if it must be, and not in the middle of a check.
         broker::binary().await?;
         let what = format!("topics of this run on the broker at {}", broker.address);
         waiting(&what, self.quiet.make(&broker)).await?;
@@ -134,7 +134,7 @@ impl Subject {
         self.broker.as_ref().context("there is no broker")
     }
 
-    /// Topics of a check's own, made where the program could not make them.
+    /// Topics for one check alone. They are created here if the program can't create them itself.
     pub async fn topics(&self) -> Result<Topics> {
         let topics = Topics::new();
         if let Some(broker) = &self.broker {
@@ -158,12 +158,12 @@ impl Subject {
         Ok(Keyspace::new("check", nodes))
     }
 
-    /// What the embedded broker has thrown away, if it is that one and has.
+    /// A sentence about the records that the embedded broker has dropped, if there are any.
     pub fn evicted(&self) -> Option<String> {
         self.broker.as_ref()?.evicted()
     }
 
-    /// Tells what a check has measured; it is shown when the check has passed.
+    /// Keeps what a check has measured, which the report shows if the check passes.
     pub fn note(&self, text: String) {
         *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
@@ -186,7 +186,7 @@ impl Subject {
         self.image.as_deref()
     }
 
-    /// Of a server that runs already.
+    /// The URL of a server that runs already.
     pub fn url(&self) -> Option<&str> {
         match &self.target {
             Target::Url(url) => Some(url),
@@ -220,13 +220,14 @@ impl Subject {
         };
         let program = self.quiet.set(program.env("REDPANDA_BROKER", &broker.address));
         if broker.is_embedded() {
-            // After a member has left, it has the next one wait for nearly as long: 44 s where nothing is said.
+            // After a member has left a group, this broker lets the next one wait for nearly as long as a session,
+            // which is 45 s if nothing else is set.
             return Ok(program.env("REDPANDA_PROPERTIES", "session.timeout.ms=6000"));
         }
         Ok(program)
     }
 
-    /// The role that serves HTTP: chapter 5 takes it apart, and its consumer is what `serve` was.
+    /// The role that answers users: `serve`, and from chapter 5 on the consumer.
     pub fn server_role(&self) -> &'static str {
         if self.is_split() { CONSUMER } else { "serve" }
     }
@@ -236,7 +237,7 @@ impl Subject {
         self.chapter >= SPLIT
     }
 
-    /// A program of chapter 1 may know no `HTTP_ADDR` yet, and take the project's port.
+    /// A program of chapter 1 need not know `HTTP_ADDR` yet; then it listens on the fixed port.
     pub fn has_fixed_port(&self) -> bool {
         self.chapter == 1
     }

@@ -13,21 +13,21 @@ use anyhow::bail;
 pub const START: Duration = Duration::from_secs(60);
 /// The contract: a signal ends the program within 10 s. Two more are for a busy machine.
 pub const STOP: Duration = Duration::from_secs(12);
-/// Any single answer, and any start that must fail.
+/// For a single answer, and for a start that must fail.
 pub const SOON: Duration = Duration::from_secs(30);
-/// Until what was sent has passed through a topic.
+/// For events that have to pass through a topic.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// Until a whole stream is read and counted, with faults in it.
+/// For a whole stream with faults, until it is read and counted.
 pub const LONG: Duration = Duration::from_secs(180);
 
-/// A message too many, sent again or counted again, comes within this time.
+/// If a message is sent or counted twice, it is seen within this time.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Often enough for a moment in the middle of a stream, and seldom enough to cost the program little.
+/// So short that a moment in the middle of a stream is not missed, and so long that the program has little work by it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Asks until the answer is `Break`, and returns what is in it. An error ends the waiting at once; after `patience` the
-/// words of the last `Continue` are the error.
+/// Asks again and again until the answer is `Break`, and returns its value. An error ends the waiting at once; after
+/// `patience`, the text of the last `Continue` becomes the error.
 pub async fn until<T>(
     patience: Duration,
     mut ask: impl AsyncFnMut() -> Result<ControlFlow<T, String>>,
@@ -45,7 +45,7 @@ pub async fn until<T>(
     }
 }
 
-/// As `until`, and a moment later the answer must still be `Break`: what comes too late is too many.
+/// As `until`, but a moment later the answer must still be `Break`: an event that comes too late must be found.
 pub async fn until_quiet<T>(
     patience: Duration,
     mut ask: impl AsyncFnMut() -> Result<ControlFlow<T, String>>,

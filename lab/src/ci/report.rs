@@ -145,7 +145,7 @@ fn command(script: &str) -> String {
         .collect()
 }
 
-/// What can't be printed changes no result: the exit status says it too.
+/// It does not matter if the output can't be printed, because the exit status says the result too.
 fn print(text: &str) {
     let _ = screen::print(text);
 }

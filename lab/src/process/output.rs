@@ -34,8 +34,8 @@ impl Default for Output {
 }
 
 impl Output {
-    /// Reads `source` to its end in the background, and keeps the last `kept` lines. Bytes that are no UTF-8 are
-    /// replaced, control characters stay.
+    /// Reads `source` to its end in the background, and keeps the last `kept` lines. Bytes that are not UTF-8 are
+    /// replaced; control characters are kept.
     pub fn read(source: impl AsyncRead + Send + Unpin + 'static, kept: usize) -> Self {
         let (sender, progress) = watch::channel(Progress::default());
         let lines: Arc<Mutex<VecDeque<String>>> = Arc::default();
@@ -66,7 +66,7 @@ impl Output {
         self.progress.borrow().lines
     }
 
-    /// Whether the program has closed it, as its end does.
+    /// Whether the program has closed this output, as it does when it ends.
     pub fn is_closed(&self) -> bool {
         self.progress.borrow().closed
     }
@@ -87,12 +87,12 @@ impl Output {
         self.lines()
     }
 
-    /// The first kept line that `wanted` takes, as soon as it has come.
+    /// Waits for the first kept line for which `wanted` returns true.
     pub async fn line(&self, deadline: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
         self.line_after(0, deadline, wanted).await
     }
 
-    /// The same of the lines behind the first `skipped` kept ones.
+    /// As `line`, but leaves out the first `skipped` kept lines.
     pub async fn line_after(
         &self,
         skipped: usize,
@@ -118,7 +118,7 @@ impl Output {
         }
     }
 
-    /// Waits until `count` lines have come; fails at the deadline or where the output ends earlier.
+    /// Waits until `count` lines have come. It is an error if the deadline or the end of the output comes earlier.
     pub async fn wait_for_count(&self, count: u64, deadline: Duration) -> Result<()> {
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|progress| progress.lines >= count || progress.closed);

@@ -17,8 +17,8 @@ use crate::docker::Container;
 use crate::process::running::Finished;
 use crate::process::running::Process;
 
-/// What a program must not inherit from the shell that lab was started in: the variables of design's table, and
-/// those that change what a panic or an error prints.
+/// What a program must not inherit from the shell that lab was started in: the variables that
+/// chapters read, and those that change what a panic or an error prints.
 const OURS: [&str; 26] = [
     "ADMIN_PASSWORD_HASH",
     "ADMIN_USERNAME",
@@ -48,7 +48,7 @@ const OURS: [&str; 26] = [
     "WORKERS",
 ];
 
-/// Nor these: what lab runs talks to this machine, and a client that asks a proxy for 127.0.0.1 reaches nobody.
+/// A program must not inherit these either: it talks to servers on this machine, and a proxy would not find them.
 pub const PROXIES: [&str; 8] = [
     "ALL_PROXY",
     "HTTPS_PROXY",
@@ -72,7 +72,7 @@ pub struct Program {
 
 impl Program {
     /// `command` is the program and its first arguments, as a shell in the current directory would take them.
-    /// What names a file there is made absolute, because the program may run in another directory.
+    /// If a word names a file there, its absolute path is used, because the program may run in another directory.
     pub fn new<I: IntoIterator<Item: Into<OsString>>>(command: I) -> Self {
         // The program itself is looked up in PATH where it is one word, as a shell would do.
         let here = |position: usize, word: OsString| match Path::new(&word).canonicalize() {
@@ -100,7 +100,7 @@ impl Program {
         self
     }
 
-    /// Sets a variable; the last value given counts.
+    /// Sets a variable. If it is set more than once, the last value counts.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self = self.without(name);
@@ -114,7 +114,7 @@ impl Program {
         self
     }
 
-    /// As a role that signs no tokens and keeps no counts must start.
+    /// Without the variables that a role does not need if it signs no tokens and keeps no counts.
     #[must_use]
     pub fn without_secrets(self) -> Self {
         ["JWT_SECRET", "ADMIN_USERNAME", "ADMIN_PASSWORD_HASH", "STORAGE"]
@@ -128,7 +128,7 @@ impl Program {
         self
     }
 
-    /// How many of the last lines of each output are kept; a million where nothing is said.
+    /// How many of the last lines of each output are kept; without this, a million.
     #[must_use]
     pub fn keep_lines(mut self, lines: usize) -> Self {
         self.kept_lines = lines;
@@ -163,14 +163,14 @@ impl Program {
         Ok(())
     }
 
-    /// Starts the program, both outputs read by lab.
+    /// Starts the program, and reads both of its outputs.
     pub fn start(&self) -> Result<Process> {
         let mut process = self.start_with_open_stdout()?;
         process.read_stdout(self.kept_lines);
         Ok(process)
     }
 
-    /// Starts the program; its stdout is the caller's, see `Process::take_stdout`.
+    /// Starts the program, and leaves its stdout to the caller, who takes it by `Process::take_stdout`.
     pub fn start_with_open_stdout(&self) -> Result<Process> {
         let container = self.image.is_some().then(Container::new);
         let mut command = match (&self.image, &container) {
@@ -203,7 +203,7 @@ impl Program {
         Process::of(child, container, self.kept_lines)
     }
 
-    /// Starts the image's own command in the background, health checks and all, as an operator would.
+    /// Starts the image's own command in the background, with its health checks, as an operator would.
     pub async fn start_detached(&self) -> Result<Container> {
         let image = self.image.as_deref().context("there is no image to run")?;
         let container = Container::new();

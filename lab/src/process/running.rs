@@ -16,7 +16,7 @@ use tokio::process::ChildStdout;
 use crate::docker::Container;
 use crate::process::output::Output;
 
-/// What a program that has ended left behind.
+/// What is known of a program that has ended.
 #[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
@@ -26,7 +26,7 @@ pub struct Finished {
 
 impl Finished {
     /// # Errors
-    /// It has ended otherwise than with exit status 0; the error has its last words.
+    /// The exit status is not 0, or the program was killed; the error has its last lines on stderr.
     pub fn has_succeeded(&self) -> Result<()> {
         if !self.status.success() {
             bail!("{}; stderr:\n{}", describe(self.status), tail(&self.stderr));
@@ -41,14 +41,14 @@ pub struct Process {
     child: Child,
     pid: Pid,
     ended: Option<ExitStatus>,
-    /// Dropped after `docker run` was killed: that one could still make it.
+    /// Must be dropped after `docker run` was killed, which could otherwise still create the container.
     container: Option<Container>,
     pub stdout: Output,
     pub stderr: Output,
 }
 
 impl Process {
-    /// `container` is what `child` runs, where that is `docker run`. Of stderr, `kept_lines` are kept.
+    /// `container` is given if `child` is `docker run`. The last `kept_lines` lines of stderr are kept.
     pub fn of(mut child: Child, container: Option<Container>, kept_lines: usize) -> Result<Self> {
         let stderr = child.stderr.take();
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -76,7 +76,7 @@ impl Process {
         self.child.stdout.take()
     }
 
-    /// Writes all of `input` and closes stdin. A program that does not read it is no error.
+    /// Writes all of `input` and closes stdin. It is no error if the program does not read it.
     pub async fn write_stdin(&mut self, input: &[u8]) {
         if let Some(mut stdin) = self.child.stdin.take() {
             let _ = stdin.write_all(input).await;
@@ -90,7 +90,7 @@ impl Process {
         stdin.flush().await.context("the program does not read its stdin")
     }
 
-    /// Waits for a line on stderr that holds `part`; the error quotes what stands there instead.
+    /// Waits for a line on stderr that contains `part`. The error shows the lines that came instead.
     pub async fn says(&self, part: &str, deadline: Duration) -> Result<String> {
         let line = self.stderr.line(deadline, |line| line.contains(part)).await;
         line.with_context(|| {
@@ -130,7 +130,7 @@ impl Process {
     }
 
     /// # Errors
-    /// It has ended; the error has its last words.
+    /// It has ended; the error has its last lines.
     pub fn still_runs(&mut self) -> Result<()> {
         match self.ended() {
             None => Ok(()),
@@ -142,7 +142,7 @@ impl Process {
         }
     }
 
-    /// Waits for the program's end, and fails at the deadline.
+    /// Waits for the program's end. It is an error if the program still runs at the deadline.
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let status = tokio::time::timeout(deadline, self.child.wait()).await.ok();
         let status = status
@@ -152,7 +152,7 @@ impl Process {
         Ok(status)
     }
 
-    /// Waits for the program's end, and takes all that it has said.
+    /// Waits for the program's end, and returns its status and all that it has printed.
     pub async fn finish(&mut self, deadline: Duration) -> Result<Finished> {
         Ok(Finished {
             status: self.wait(deadline).await?,
@@ -179,7 +179,7 @@ impl Drop for Process {
     }
 }
 
-/// The last lines of what a program said, for a report.
+/// The last lines of an output, for a report.
 pub fn tail(lines: &[String]) -> String {
     const SHOWN: usize = 12;
     let skipped = lines.len().saturating_sub(SHOWN);

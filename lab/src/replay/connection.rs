@@ -19,19 +19,19 @@ use crate::replay::state::Permit;
 use crate::replay::state::Shared;
 use crate::replay::wire::Cut;
 
-/// Large enough that a chunk's price is that of its events, small enough to stay in the cache on its way out.
+/// So large that a chunk costs little more than its events, and so small that it stays in the processor's cache.
 const CHUNK: usize = 64 * 1024;
-/// At high rates events go out in groups this far apart.
+/// At high rates events are sent in groups, with this time between them.
 const TICK: Duration = Duration::from_millis(10);
 
 pub struct Connection {
     shared: Arc<Shared>,
     cut: Cut,
-    /// Held until the connection is gone.
+    /// Kept until the connection has ended.
     _permit: Permit,
     started: Instant,
     position: u64,
-    /// Where the stream stood when the connection began: what is before comes at full speed, the rest is paced.
+    /// The end of the stream when the connection began. Events before it come at full speed, later ones at the rate.
     live: u64,
     then: Then,
 }

@@ -29,7 +29,7 @@ pub fn start(last_event_id: Option<&str>, query: Option<&str>) -> Result<Start, 
     })
 }
 
-/// One entry a data centre; the passive one's says `"offset":-1`, its end.
+/// The id has an entry for each data centre; that of the passive one says `"offset":-1`, which is its end.
 fn parse_id(id: &str) -> Option<Start> {
     let entries: Vec<Value> = serde_json::from_str(id).ok()?;
     let mut earliest = None;

@@ -8,7 +8,7 @@ pub enum Kind {
     Categorize,
 }
 
-/// How one event counts. Domains and users are numbers of the source.
+/// How one event counts. Domains and users are numbers that the source knows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Count {
     pub domain: u32,
@@ -16,10 +16,10 @@ pub struct Count {
     pub bot: bool,
 }
 
-/// What the truth needs to know of one position.
+/// What must be known of one position to count it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event {
-    /// `None`: a correct consumer counts nothing.
+    /// `None` where a correct program counts nothing.
     pub count: Option<Count>,
     /// Whether it has a meta.id that a consumer can tell doubles by.
     pub has_id: bool,

@@ -36,8 +36,8 @@ pub struct Options {
     #[arg(long, default_value = "127.0.0.1:7100")]
     pub address: SocketAddr,
 
-    /// Events a second on each connection; 0 means as fast as they are read. Events that a resumed connection has missed
-    /// come at full speed
+    /// Events a second on each connection; 0 means as fast as they are read. Events that a resumed connection has
+    /// missed come at full speed
     #[arg(long, default_value_t = 40)]
     pub rate: u64,
 
@@ -78,8 +78,8 @@ pub struct Options {
     pub faults: Faults,
 }
 
-/// All are off unless they are asked for. `every K` means at the positions K, 2K, 3K, ... where it is about a connection,
-/// and once in each K positions where it is about an event.
+/// All are off unless they are asked for. `every K` means at the positions K, 2K, 3K, ... where it is about a
+/// connection, and once in each K positions where it is about an event.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Faults")]
 pub struct Faults {

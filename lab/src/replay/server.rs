@@ -41,8 +41,8 @@ struct Peer {
     cut: Cut,
 }
 
-/// Serves until the token in `shared` is cancelled. Streams end then; who does not read them to their end within a
-/// second is dropped.
+/// Serves until the token in `shared` is cancelled. Then the streams end; a client that does not read its stream to the
+/// end within a second is dropped.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = Router::new()
         .route("/v2/stream/recentchange", get(stream))
@@ -129,7 +129,7 @@ async fn stream(
     (headers, Body::from_stream(connection.body())).into_response()
 }
 
-/// Told to come back later only where later can help.
+/// Retry-After is sent only where a later try can succeed.
 fn refuse(shared: &Shared, status: StatusCode, why: String) -> Response {
     shared.count_refused(status.as_u16());
     let mut response = (status, why).into_response();

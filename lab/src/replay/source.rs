@@ -27,7 +27,7 @@ impl Source {
         }
     }
 
-    /// One event in the stream's framing.
+    /// Writes one event in the format of the stream.
     pub fn write_event(&self, position: u64, eol: &str, out: &mut Vec<u8>) -> Event {
         out.extend_from_slice(b"event: message");
         out.extend_from_slice(eol.as_bytes());

@@ -28,7 +28,7 @@ pub struct Shared {
 }
 
 pub struct State {
-    /// The positions below this one were handed out: the live position.
+    /// The live position: all positions below it were sent.
     pub sent: u64,
     pub tally: Tally,
     /// No event is sent any more, and connections stay open.
@@ -46,9 +46,9 @@ pub struct State {
 /// How far the stream has come, and who reads it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Progress {
-    /// Positions handed out: /truth is about these.
+    /// How many positions were sent; /truth is about these.
     pub sent: u64,
-    /// All that there are (`--events`, `--file`) were handed out.
+    /// Whether all events that there are (`--events`, `--file`) were sent.
     pub finished: bool,
     pub connections_open: usize,
     pub connections_opened: u64,
@@ -90,7 +90,7 @@ impl Shared {
         })
     }
 
-    /// Held for one chunk's generation at most, and never across an await.
+    /// Locked while one chunk is made, at most, and never across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,8 +151,8 @@ impl Drop for Permit {
 }
 
 impl State {
-    /// What happens to a connection that is about to send this position. Each one strikes once, whoever comes first:
-    /// the connection that follows gets past it.
+    /// What happens to a connection that is about to send this position. Each fault happens once, to the connection
+    /// that comes first; the next connection gets past it.
     pub fn break_at(&mut self, position: u64, faults: &Faults) -> Option<Break> {
         if !self.stalled && faults.stall_after.is_some_and(|after| position >= after) {
             self.stalled = true;

@@ -8,10 +8,10 @@ use crate::services;
 
 /// Runs a chapter with all that it needs, and shows what it does
 ///
-/// The stream comes from lab's own replay, or from Wikimedia with --live. The counts are kept in memory, and the secrets
-/// are made up for this run. From ch-5 on there are two programs with a broker between them. This is a small one in
-/// memory, which keeps 5 MiB of each partition and says when it drops older messages, or the one that --broker names.
-/// Nothing is installed, and nothing is left behind. Ctrl-C ends all of it.
+/// The stream comes from lab's own replay, or from Wikimedia with --live. The counts are kept in memory, and the
+/// secrets are made up for this run. From ch-5 on there are two programs with a broker between them. This is a small
+/// one in memory, which keeps 5 MiB of each partition and says when it drops older messages, or the one that --broker
+/// names. Nothing is installed, and nothing is left behind. Ctrl-C ends all of it.
 ///
 ///   cargo lab up                      the newest chapter
 ///   cargo lab up 3 --rate 5000        chapter 3, with more events a second
@@ -29,7 +29,8 @@ pub struct Options {
     #[arg(long, conflicts_with = "rate")]
     pub live: bool,
 
-    /// Events a second of the replay; 0 means as fast as they are read [default: 40, as on an ordinary day; from ch-5 on 200]
+    /// Events a second of the replay; 0 means as fast as they are read [default: 40, as on an ordinary day; from ch-5
+    /// on 200]
     #[arg(long, value_name = "N")]
     pub rate: Option<u64>,
 
@@ -41,7 +42,8 @@ pub struct Options {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub producer_port: Option<u16>,
 
-    /// A Kafka or Redpanda that runs already, from ch-5 on. A topic is created there for this run, and deleted at its end
+    /// A Kafka or Redpanda that runs already, from ch-5 on. A topic is created there for this run, and deleted at its
+    /// end
     #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| services::addresses(text, 9092))]
     pub broker: Option<String>,
 

@@ -31,10 +31,10 @@ use crate::up::topic::Topic;
 
 const WIKIMEDIA: &str = "https://stream.wikimedia.org/v2/stream/recentchange";
 const USERNAME: &str = "lab";
-/// Of each output; enough to show why a program ended, and what `watch` prints.
+/// How many lines of each output are kept: enough to show why a program ended, and what `watch` prints.
 const KEPT_LINES: usize = 20;
 const START: Duration = Duration::from_secs(60);
-/// So long what was sent may take to be counted, at the end.
+/// How long `up` waits at its end until all that was sent is counted.
 const SETTLE: Duration = Duration::from_secs(5);
 /// The contract says 10 s; two more are for a busy machine.
 const STOP: Duration = Duration::from_secs(12);
@@ -42,9 +42,9 @@ const STOP: Duration = Duration::from_secs(12);
 #[derive(Default)]
 pub struct Parts {
     pub chapter: u8,
-    /// Of the server that has `/stats`, once there is one.
+    /// The server; from chapter 3 on it has `/stats`.
     server: Option<Client>,
-    /// From the split on.
+    /// From chapter 5 on.
     pub producer: Option<Client>,
     pub stream: String,
     replay: Option<Replay>,
@@ -113,7 +113,7 @@ async fn program(
 }
 
 impl Parts {
-    /// Nothing runs yet; what `start` has started by then is ended by `stop`.
+    /// Nothing runs yet. Whatever `start` has started, `stop` ends.
     pub fn of(chapter: u8) -> Self {
         Self { chapter, ..Self::default() }
     }
@@ -283,8 +283,8 @@ impl Parts {
         Ok((self.chapter > 1 && came == 0).then(nothing))
     }
 
-    /// No more events come from the replay; those that were sent are waited for, a few seconds at most. What was counted
-    /// at last, and what was sent.
+    /// Lets the replay send no more events, and waits a few seconds at most until those that were sent are counted.
+    /// Returns how many were counted, and how many were sent.
     pub async fn settle(&mut self) -> Result<Option<(u64, u64)>> {
         let Some(replay) = self.replay.take() else {
             return Ok(None);
@@ -320,8 +320,8 @@ impl Parts {
         lines
     }
 
-    /// Ends all programs at once, each in its own order, and then what is between them. A program that ended already is
-    /// an error only elsewhere.
+    /// Sends SIGTERM to all programs at the same time, waits for their end, and then ends the topic and the replay. It
+    /// is no error here if a program has ended before; `check` reports that.
     pub async fn stop(mut self) -> Result<()> {
         for (_, program) in &mut self.programs {
             if program.ended().is_none() {

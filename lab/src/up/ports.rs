@@ -8,22 +8,22 @@ use anyhow::ensure;
 use crate::ports::owner;
 use crate::up::options::Options;
 
-/// The port of chapter 1, which has no configuration yet.
+/// The port of chapter 1, which has no configuration and so can't take another one.
 const FIXED: u16 = 7000;
 const CONSUMER: u16 = 8080;
 const PRODUCER: u16 = 2112;
 
 /// Where the chapter's programs listen, on 127.0.0.1.
 pub struct Ports {
-    /// Of the server that has `/stats`, once there is one.
+    /// The port of the server; from chapter 3 on it has `/stats`.
     pub server: u16,
-    /// `None` before the split.
+    /// `None` before chapter 5.
     pub producer: Option<u16>,
 }
 
 impl Ports {
     /// # Errors
-    /// One is taken, or can't be chosen in this chapter.
+    /// A port is taken, or the chapter can't use the one that was chosen.
     pub fn of(chapter: u8, options: &Options) -> Result<Self> {
         let server = options.port.unwrap_or(if chapter < 5 { FIXED } else { CONSUMER });
         if chapter == 1 && server != FIXED {

@@ -9,14 +9,14 @@ use crate::screen::grouped;
 use crate::screen::plain;
 use crate::up::topic::Written;
 
-/// Of domains where they stand alone, and of domains and of users where they share the screen.
+/// How many domains are shown where they stand alone, and how many domains and users where they share the screen.
 const MOST: usize = 8;
 const MOST_OF_EACH: usize = 5;
 /// The widths of the columns, where the terminal has room for them.
 const NAME: usize = 32;
 const NUMBER: usize = 14;
 
-/// One look at everything.
+/// All that is shown at one moment.
 pub struct Look<'a> {
     /// How many lines the table may have, and how wide it may be.
     pub rows: usize,
@@ -25,7 +25,7 @@ pub struct Look<'a> {
     /// What a correct program has counted; of the live stream nobody knows it.
     pub truth: Option<&'a Value>,
     pub rate: Option<f64>,
-    /// From ch-5 on; the reason where the broker does not tell.
+    /// What is in the topic, from ch-5 on; an error if the broker does not answer.
     pub written: Option<&'a anyhow::Result<Written>>,
 }
 
@@ -92,7 +92,7 @@ impl Look<'_> {
         )
     }
 
-    /// The topic was empty at the start, and its consumer counts all of it.
+    /// How many records are not counted yet: the topic was empty at the start, and its consumer counts all of it.
     fn lag(&self, written: &Written) -> u64 {
         written.records.saturating_sub(number(self.stats, "messages"))
     }

@@ -18,7 +18,7 @@ use crate::terminal::waiting;
 use crate::up::secret::random_hex;
 
 const PARTITIONS: i32 = 6;
-/// The table waits for no broker longer than that.
+/// How long the table waits for an answer of the broker.
 const ANSWER: Duration = Duration::from_secs(2);
 
 pub struct Topic {
@@ -26,7 +26,7 @@ pub struct Topic {
     broker: Broker,
 }
 
-/// Asked before anything is built, which takes minutes.
+/// Looks whether a broker answers. This is done before anything is built, because building takes minutes.
 ///
 /// # Errors
 /// No broker answers there.
@@ -38,11 +38,11 @@ pub async fn look_for(broker: &str) -> Result<()> {
     Ok(())
 }
 
-/// How far the writing is.
+/// How many records were written to the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     pub records: u64,
-    /// What the embedded broker has dropped of it.
+    /// How many of them the embedded broker has dropped.
     pub dropped: u64,
 }
 
@@ -83,7 +83,7 @@ impl Topic {
             .env("WIKIPEDIA_TOPIC_PARTITIONS", PARTITIONS.to_string())
     }
 
-    /// Where it is and what it keeps, in a line.
+    /// A line that says where the broker is, and what it keeps.
     pub fn describe(&self) -> String {
         let address = &self.broker.address;
         if self.broker.is_embedded() {

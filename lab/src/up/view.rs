@@ -13,7 +13,8 @@ use crate::up::parts::Parts;
 use crate::up::table::Look;
 
 const WATCHED: usize = 12;
-/// The rate shown is the mean of about this long, so that it does not dance.
+/// The rate that is shown is the mean of about this time, so that it does not change too much from one moment to the
+/// next.
 const RATE_SECONDS: f64 = 3.0;
 
 pub struct View {
@@ -59,7 +60,7 @@ impl View {
         Ok(Self { region, title, rate: Rate::default(), asked: 0 })
     }
 
-    /// Asks and shows; `false` where nobody reads any more, for the pipe is closed.
+    /// Asks the programs and shows their answers. Returns `false` if the output is a pipe that its reader has closed.
     pub async fn update(&mut self, parts: &mut Parts) -> Result<bool> {
         // Before the counts, which are then ahead of it rather than behind: what is shown as lag is one.
         let written = match &parts.topic {
@@ -141,7 +142,7 @@ impl Rate {
         self.smoothed
     }
 
-    /// Takes in that `count` events came in `seconds`.
+    /// Takes into account that `count` events came in `seconds`.
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown rounded")]
     fn mix(&mut self, seconds: f64, count: u64) {
         if seconds > 0.0 {

@@ -123,8 +123,8 @@ async fn login(subject: &Subject) -> Result<()> {
 async fn restarts(subject: &Subject, signal: Signal) -> Result<()> {
     let keyspace = subject.keyspace()?;
     let topics = subject.topics().await?;
-    // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed.
-    // A restart resumes as Wikimedia has it, from the millisecond of the last event on; more than that need not be known.
+    // Slow enough to be in the middle at each of the three moments; what a restart has missed comes at full speed. A
+    // restart resumes as Wikimedia has it, from the millisecond of the last event on; more than that need not be known.
     // After the split the stream is read while a consumer still waits to join its group.
     let (events, rate) = if subject.is_split() { (30_000, 1_500) } else { (20_000, 4_000) };
     let options = replay::Options { rate, ..replay::Options::of(events) };
