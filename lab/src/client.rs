@@ -104,6 +104,7 @@ impl Client {
         let what = || format!("{method} {path}");
         tokio::time::timeout(self.deadline, answer)
             .await
+            .ok()
             .with_context(|| {
                 format!("no answer within {} s to {}", self.deadline.as_secs(), what())
             })?
@@ -148,6 +149,7 @@ impl Raw {
     pub async fn connect(authority: &str) -> Result<Self> {
         let stream = tokio::time::timeout(Duration::from_secs(30), TcpStream::connect(authority))
             .await
+            .ok()
             .with_context(|| format!("no connection to {authority} within 30 s"))?
             .with_context(|| format!("cannot connect to {authority}"))?;
         Ok(Self { stream })
@@ -163,6 +165,7 @@ impl Raw {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         tokio::time::timeout(Duration::from_secs(30), self.stream.write_all(bytes))
             .await
+            .ok()
             .context("nothing was read from the connection for 30 s")?
             .context("the connection was closed while it was written to")
     }
@@ -178,6 +181,7 @@ impl Raw {
         let mut read = Vec::new();
         tokio::time::timeout(Duration::from_secs(30), self.stream.read_buf(&mut read))
             .await
+            .ok()
             .context("nothing came for 30 s")?
             .context("the connection was closed while it was read")?;
         Ok(read)
@@ -200,7 +204,7 @@ impl Raw {
             {
             }
         };
-        tokio::time::timeout(deadline, reading).await.with_context(|| {
+        tokio::time::timeout(deadline, reading).await.ok().with_context(|| {
             format!("the connection stayed open without an answer for {} s", deadline.as_secs())
         })?;
         Ok(String::from_utf8_lossy(&read).into_owned())
@@ -241,6 +245,25 @@ impl KeepAlive {
         };
         tokio::time::timeout(deadline, answer)
             .await
+            .ok()
             .with_context(|| format!("no answer to GET {path} within {} s", deadline.as_secs()))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_server_is_told_without_the_words_of_the_timer() {
+        let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let client = Client::new(format!("http://{address}")).with_deadline(Duration::ZERO);
+        let error = client.get("/status").await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "no answer within 0 s to GET /status");
+        let mut raw = Raw::connect(&address.to_string()).await.unwrap();
+        let error = raw.head(Duration::ZERO).await.unwrap_err();
+        let expected = "the connection stayed open without an answer for 0 s";
+        assert_eq!(format!("{error:#}"), expected);
     }
 }

@@ -89,7 +89,7 @@ impl Container {
     pub fn kill(&self) -> Result<()> {
         let status = self.blocking("kill", &[])?;
         if !status.success() {
-            bail!("cannot kill the container {}: docker kill has {status}", self.0);
+            bail!("cannot kill the container {}: docker kill ended with {status}", self.0);
         }
         Ok(())
     }

@@ -72,9 +72,9 @@ pub struct Replay {
 pub async fn start(options: Options) -> anyhow::Result<Replay> {
     let address = options.address;
     let shared = Arc::new(Shared::open(options)?);
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}, choose another with --address"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; choose another address with --address")
+    })?;
     Ok(Replay {
         address: listener.local_addr()?,
         _stop_on_drop: shared.shutdown.clone().drop_guard(),
@@ -124,7 +124,10 @@ pub fn generate(source: &Source, positions: std::ops::Range<u64>, eol: &str, out
 fn write_to_stdout(options: &Options) -> anyhow::Result<()> {
     let source = Source::open(options)?;
     let end = options.events.unwrap_or(u64::MAX).min(source.len());
-    anyhow::ensure!(end < u64::MAX, "--stdout needs an end: say how many with --events");
+    anyhow::ensure!(
+        end < u64::MAX,
+        "--stdout needs an end: say with --events how many events to write"
+    );
     let eol = options.faults.line_end();
     let mut out = format!(":ok{eol}{eol}").into_bytes();
     let mut stdout = io::stdout().lock();

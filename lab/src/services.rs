@@ -171,7 +171,7 @@ pub async fn up(service: Service, port: u16) -> Result<Ready> {
             let patience = if process::is_left_behind(&folder) { RELEASE } else { Duration::ZERO };
             if let Some((taken, owner)) = taken_port(service, port, patience).await {
                 bail!(
-                    "port {} (for {}'s {}) is taken by {owner}: end that, or choose another with {}",
+                    "port {} (for {}'s {}) is taken by {owner}: end that program, or choose another port with {}",
                     taken.number,
                     service.name(),
                     taken.purpose,

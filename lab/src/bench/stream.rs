@@ -221,6 +221,7 @@ impl Bench {
         let begun = tokio::time::Instant::now();
         let load = tokio::time::timeout(self.deadline + plan.time, load::run(&plan))
             .await
+            .ok()
             .context("the load does not end")??;
         let counted = server.messages().await? - before;
         Ok(StatsUnderLoad {

@@ -25,6 +25,6 @@ async fn build() -> Result<PathBuf> {
         );
     }
     process::build_package(NAME).await.with_context(|| {
-        format!("{NAME} is what lab speaks Kafka with; `cargo lab doctor` shows what a build needs")
+        format!("lab needs {NAME} to use Kafka; `cargo lab doctor` shows what it takes to build it")
     })
 }

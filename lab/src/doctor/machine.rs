@@ -72,10 +72,16 @@ pub async fn look(tell: &mut impl FnMut(Finding)) {
 fn taken(port: u16, owner: &str, needed_by: &str, other: &str) -> Finding {
     let (what, state) = (format!("port {port}"), format!("taken by {owner}"));
     if port == FIRST {
-        let mend = format!("end that: ch-1 has no other port (ch-2 to ch-4: {other})");
+        let mend =
+            format!("end that program: ch-1 can't use another port (ch-2 to ch-4 can: {other})");
         return Finding::missing(&what, state, needed_by, &mend);
     }
-    Finding::attention(&what, state, needed_by, &format!("end that, or choose another: {other}"))
+    Finding::attention(
+        &what,
+        state,
+        needed_by,
+        &format!("end that program, or choose another port: {other}"),
+    )
 }
 
 /// Compares what is there with what chapters need, in MiB.

@@ -47,6 +47,7 @@ pub async fn execute(address: impl ToSocketAddrs, statement: &str) -> Result<()>
     };
     tokio::time::timeout(EXECUTED_WITHIN, executed)
         .await
+        .ok()
         .context("Cassandra does not answer")?
         .with_context(|| format!("Cassandra has not executed: {statement}"))
 }

@@ -36,7 +36,7 @@ impl Ports {
         );
         if let Some(owner) = owner(server) {
             let way_out = match chapter {
-                1 => "end that program, chapter 1 knows no other port".to_owned(),
+                1 => "end that program, because chapter 1 can't use another port".to_owned(),
                 _ => way_out("--port", server),
             };
             bail!("port {server} is taken by {owner}; {way_out}");

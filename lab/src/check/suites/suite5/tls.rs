@@ -27,7 +27,7 @@ const CLIENT_HELLO: [u8; 2] = [0x16, 0x03];
 
 async fn handshake(subject: &Subject) -> Result<()> {
     if subject.image().is_none() {
-        bail!(Skip("only an image has to: --image NAME".to_owned()));
+        bail!(Skip("only the program of an image must do this: give --image NAME".to_owned()));
     }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let broker = listener.local_addr()?.to_string();
