@@ -174,9 +174,9 @@ async fn answer(mut stream: TcpStream, reply: Reply) {
 /// The time of event 0, in milliseconds since the epoch: 2026-01-01T00:00:00Z.
 const START: u64 = 1_767_225_600_000;
 
-/// The id that the stream gives event `number`, as Wikimedia writes it.
+/// The id that the stream gives event `number`, as Wikimedia writes it: a millisecond ahead of the event.
 pub fn id(number: u64) -> String {
-    let timestamp = START + number * 1000;
+    let timestamp = START + number * 1000 + 1;
     json!([
         {"topic": "eqiad.mediawiki.recentchange", "partition": 0, "timestamp": timestamp},
         {"topic": "codfw.mediawiki.recentchange", "partition": 0, "offset": -1},
@@ -184,16 +184,20 @@ pub fn id(number: u64) -> String {
     .to_string()
 }
 
-/// Whether `sent` is `id`, or leads one millisecond further back. Wikimedia's server adds a millisecond to the
-/// timestamp of an event, so the id as it came leaves out other events of the same one.
+/// Whether `sent`, a Last-Event-ID, leads to the last event with `id` again, from at most a second before. The id as it
+/// came is a millisecond ahead of its event, so with it other events of the same millisecond would be lost.
 pub fn goes_on_after(sent: &str, id: &str) -> bool {
     let entries = |id: &str| serde_json::from_str::<Vec<Value>>(id).unwrap_or_default();
+    let time = |entry: &Value| entry["timestamp"].as_u64();
     let (sent, came) = (entries(sent), entries(id));
-    let mut before = came.clone();
-    for timestamp in before.iter_mut().filter_map(|entry| entry.get_mut("timestamp")) {
-        *timestamp = json!(timestamp.as_u64().map(|time| time - 1));
-    }
-    !sent.is_empty() && (sent == came || sent == before)
+    sent.len() == came.len()
+        && sent.iter().zip(&came).all(|(sent, came)| match (time(sent), time(came)) {
+            (Some(sent_time), Some(time)) => {
+                sent["topic"] == came["topic"]
+                    && (1..=1000).contains(&(time.saturating_sub(sent_time)))
+            }
+            _ => sent == came,
+        })
 }
 
 /// Event `number` as an object: `User N` changed `Page N` of en.wikipedia.org, a bot where the number is odd.
@@ -240,6 +244,17 @@ mod tests {
     use super::*;
     use crate::check::wait::SOON;
     use crate::client::Raw;
+
+    #[test]
+    fn the_id_as_it_came_leads_too_far_and_a_millisecond_less_does_not() {
+        let earlier = |milliseconds: u64| {
+            let time = START + 9 * 1000 + 1;
+            id(9).replace(&time.to_string(), &(time - milliseconds).to_string())
+        };
+        let goes_on = [0, 1, 1000, 1001].map(|ms| goes_on_after(&earlier(ms), &id(9)));
+        assert_eq!(goes_on, [false, true, true, false]);
+        assert!(!goes_on_after("", &id(9)) && !goes_on_after(&id(3), &id(9)));
+    }
 
     #[tokio::test]
     async fn a_connection_that_asks_for_nothing_holds_up_no_other() {

@@ -25,7 +25,7 @@ const EVENTS: u64 = 2000;
 pub const CHECKS: &[Check] = &[
     Check {
         name: "a cut connection is resumed, and no event is lost or doubled",
-        expected: "events 0 to 19 once each, and the second request with the Last-Event-ID of event 9, or of the millisecond before",
+        expected: "events 0 to 19 once each, and the second request with the id of event 9 as its Last-Event-ID, less a millisecond",
         hint: "Wikimedia adds a millisecond to the time of an event in its id: take it away again before you send the id back, or other events of that millisecond are lost; the last event then comes again: drop it by its meta.id",
         run: |subject| Box::pin(resumes(subject)),
         ..PROCESS
@@ -47,14 +47,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "--resume goes on where the run before stopped",
         expected: "events 0 to 9; then, started again with the printed value, events 10 to 19: none missing, none twice",
-        hint: "at its end, watch writes a line with `--resume` and the value to stderr",
+        hint: "at its end, watch writes a line with `--resume` and the value to stderr; the request has the id of the last event less a millisecond",
         run: |subject| Box::pin(restart(subject, id)),
         ..PROCESS
     },
     Check {
         name: "--resume is exact where several events share a millisecond",
         expected: "events 0 to 9, then 10 to 19, although events 8 to 11 have the same id in the stream",
-        hint: "the stream goes on with all events of a millisecond, also with those that were read: what --resume takes must hold the meta.ids read at that time",
+        hint: "the stream goes on with all events of a millisecond, also with those that were read: what --resume takes must hold the meta.ids read at that time; the request has the id less a millisecond",
         run: |subject| {
             Box::pin(restart(subject, |number| {
                 id(if (8..12).contains(&number) { 8 } else { number })

@@ -161,7 +161,8 @@ async fn refused_place(subject: &Subject) -> Result<()> {
     ensure!(line.contains("400"), "a line without the status: {line}");
     let sent = watched.requests.iter().map(|request| request.header("last-event-id"));
     let sent: Vec<&str> = sent.map(Option::unwrap_or_default).collect();
-    let all = sent.iter().all(|sent| goes_on_after(sent, &id(4)));
+    // What --resume takes is the program's own affair: it may be an id from which the millisecond was taken away before.
+    let all = sent.iter().all(|sent| *sent == id(4) || goes_on_after(sent, &id(4)));
     ensure!(all && sent.len() == 2, "Last-Event-IDs: {sent:?}");
     Ok(())
 }
