@@ -7,7 +7,6 @@ use std::io::Write;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 use clap::Args;
 use clap::ValueEnum;
 use tracing::error;
@@ -29,17 +28,17 @@ const FATAL: &str = "fatal";
 /// Which log lines are written, and in which form.
 #[derive(Args)]
 pub struct Config {
-    /// Which log lines are written: a level (off, error, warn, info, debug, trace), and pairs of target and level. Example: info,tower_http=debug
+    /// Which log lines are written: the level of those of this program (off, error, warn, info, debug, trace), and pairs of target and level for others. Example: info,tower_http=debug
     #[arg(long, env, default_value = "info", value_parser = filter, global = true)]
     rust_log: Targets,
 
     /// The form of a log line. Example: json
     #[arg(long, env, default_value = "text", global = true)]
-    log_format: Format,
+    pub log_format: Format,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+pub enum Format {
     /// Text for people, with colours on a terminal.
     Text,
     /// One JSON object in each line.
@@ -67,31 +66,18 @@ pub fn fatal(error: &anyhow::Error) {
     error!(target: FATAL, "{error:#}");
 }
 
-/// Reads RUST_LOG. A mistake that would leave out log lines without a word is an error.
+/// Reads RUST_LOG. What it does not name stays as it is without RUST_LOG: this program writes from `info` on, and the crates
+/// that it uses write nothing. They log what becomes an error of this program a second time, and some of them a password.
 fn filter(text: &str) -> Result<Targets> {
-    let text = if text.trim().is_empty() { "info" } else { text };
-    let mut targets = Targets::new();
-    let mut concerns_us = false;
-    for part in text.split(',').map(str::trim) {
-        let (target, level) = part.split_once('=').unwrap_or(("", part));
+    let mut targets = Targets::new().with_target(OURS, LevelFilter::INFO);
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (target, level) = part.split_once('=').unwrap_or((OURS, part));
         let known: Option<LevelFilter> = level.parse().ok().filter(|_| !level.is_empty());
         let level =
             known.with_context(|| format!("{part:?} is neither a level nor target=level"))?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
-        ensure!(
-            target.chars().all(legal),
-            "{target:?} is no target; one of this program is {OURS}"
-        );
-        concerns_us |= OURS.starts_with(target) || target.starts_with(OURS);
-        targets = match target {
-            "" => targets.with_default(level),
-            target => targets.with_target(target, level),
-        };
+        // A name with `-` in Cargo.toml has `_` as a target.
+        targets = targets.with_target(target.replace('-', "_"), level);
     }
-    ensure!(
-        concerns_us,
-        "leaves out every line of this program, whose target is {OURS}; a level without a target is for all: info,{text}"
-    );
     Ok(targets)
 }
 
@@ -104,12 +90,12 @@ struct Printable<W> {
 impl<W: Write> Write for Printable<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        // What stands before the first escape character, and after each of them.
-        let mut parts = text.strip_suffix('\n').unwrap_or(&text).split('\u{1b}');
-        let mut safe = parts.next().map(printable).unwrap_or_default().into_owned();
-        for part in parts {
-            safe += if self.colours && begins_with_colour(part) { "\u{1b}" } else { r"\u001b" };
-            safe += &printable(part);
+        let mut safe = printable(text.strip_suffix('\n').unwrap_or(&text)).into_owned();
+        if self.colours {
+            // Those of the log itself, which change nothing but the colour or the weight of the letters.
+            for code in ["0", "1", "2", "3", "31", "32", "33", "34", "35"] {
+                safe = safe.replace(&format!("\\u001b[{code}m"), &format!("\u{1b}[{code}m"));
+            }
         }
         self.to.write_all((safe + "\n").as_bytes())?;
         Ok(line.len())
@@ -120,16 +106,10 @@ impl<W: Write> Write for Printable<W> {
     }
 }
 
-/// Whether an escape character before `part` only changes the colour or the weight of the letters, as the log does.
-fn begins_with_colour(part: &str) -> bool {
-    let code = part.strip_prefix('[').and_then(|part| part.split_once('m'));
-    code.is_some_and(|(code, _)| {
-        matches!(code, "0" | "1" | "2" | "3" | "31" | "32" | "33" | "34" | "35")
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     fn written(line: &str, colours: bool) -> String {
@@ -149,22 +129,35 @@ mod tests {
     }
 
     #[test]
-    fn filter_that_would_silence_the_program_by_mistake_is_refused() {
-        let ours = format!("{OURS}=debug");
-        for text in [
-            "inf",
-            "debug;info",
-            "info,http=loud",
-            "info,",
-            "http=",
-            "my_app=debug",
-            "info,a-b=debug",
+    fn filter_changes_only_what_it_names() {
+        for (text, ours, others) in [
+            ("", "INFO", "OFF"),
+            ("info,", "INFO", "OFF"),
+            ("off", "OFF", "OFF"),
+            (" WARN", "WARN", "OFF"),
+            ("trace", "TRACE", "OFF"),
+            ("my_app=debug", "INFO", "OFF"),
+            ("tower-http=debug", "INFO", "DEBUG"),
+            ("debug, tower_http=warn", "DEBUG", "WARN"),
+            (concat!(env!("CARGO_CRATE_NAME"), "::nope=debug"), "INFO", "OFF"),
+            (concat!(env!("CARGO_PKG_NAME"), "=error"), "ERROR", "OFF"),
         ] {
+            let targets = filter(text).expect(text);
+            let level = |target| {
+                let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+                let most = levels.into_iter().rfind(|level| targets.would_enable(target, level));
+                most.map_or("OFF".to_owned(), |level| level.to_string())
+            };
+            assert_eq!(level(concat!(env!("CARGO_CRATE_NAME"), "::http")), ours, "{text}");
+            assert_eq!(level("tower_http::trace"), others, "{text}");
+            assert_eq!(level("scylla"), "OFF", "{text}");
+        }
+    }
+
+    #[test]
+    fn filter_that_cannot_be_read_is_refused() {
+        for text in ["inf", "debug;info", "info,http=loud", "http=", "="] {
             assert!(filter(text).is_err(), "{text}");
         }
-        for text in ["", " ", "off", "WARN", "info,tower_http=debug", "info, scylla=off", &ours] {
-            filter(text).expect(text);
-        }
-        assert_eq!(filter("").unwrap(), filter("info").unwrap());
     }
 }
