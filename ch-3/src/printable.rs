@@ -24,20 +24,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     printable.into()
 }
 
-/// The joiners U+200C and U+200D are not harmful: Persian and the scripts of India need them, and so do many emoji.
+/// Control characters, what ends a line or a paragraph, marks of annotations, and what Unicode calls
+/// Default_Ignorable_Code_Point: it is invisible, or it changes the direction of the text. Of these, the joiners U+200C and
+/// U+200D and the variation selectors are not harmful: Persian and the scripts of India, of Mongolia and of Japan need them,
+/// and so do many emoji.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            // Invisible: the soft hyphen, the Mongolian vowel separator, the zero width space, the byte order mark.
-            '\u{AD}' | '\u{180E}' | '\u{200B}' | '\u{FEFF}'
-            // They change the direction of the text.
-            | '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
-            // They end a line or a paragraph.
-            | '\u{2028}' | '\u{2029}'
-            // Invisible, or they change the direction: the word joiner, the isolates, and others that few fonts know.
-            | '\u{2060}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}'
-            // Tags: invisible copies of all ASCII characters.
-            | '\u{E0000}'..='\u{E007F}')
+            '\u{2028}' | '\u{2029}' | '\u{FFF9}'..='\u{FFFB}'
+            // The rest is from DerivedCoreProperties.txt, with all that is reserved for the future.
+            | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180E}'
+            | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E00FF}' | '\u{E01F0}'..='\u{E0FFF}')
 }
 
 #[cfg(test)]
@@ -53,13 +52,20 @@ mod tests {
     }
 
     #[test]
+    fn invisible_characters_are_escaped() {
+        for c in "\u{ad}\u{34f}\u{115f}\u{1160}\u{17b4}\u{180e}\u{3164}\u{ffa0}\u{fff0}\u{1bca0}\u{1d173}\u{e0fff}".chars() {
+            assert!(printable(&c.to_string()).starts_with("\\u"), "{c:?}");
+        }
+    }
+
+    #[test]
     fn text_in_any_script_and_emoji_stay_as_they_are() {
         for text in [
             "Köln – “¿qué?”",
             "東京都\u{3000}大阪",
             "می\u{200c}خواهم",
             "👩\u{200d}🚀 ❤\u{fe0f}",
-            "e\u{301}",
+            "e\u{301} 葛\u{e0100} ᠭ\u{180b}",
             r#"\u{"}"#,
         ] {
             assert_eq!(printable(text), text);
