@@ -19,9 +19,11 @@ use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::stream;
 use reqwest::Client;
+use reqwest::Proxy;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::header;
+use tokio::time::Instant;
 use tokio::time::sleep;
 use tokio::time::timeout;
 use tracing::error;
@@ -46,30 +48,33 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// events a second. The connection itself may last for any time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The first wait before a reconnect. It doubles after each attempt that brings no event. A wait that the stream asks for
-/// with `retry:` is at least as long as the first number, and at most as long as the second.
+/// The first wait before a reconnect. It doubles, so that a server that closes after each event is not asked many times a
+/// second, until a connection brings `WORTHWHILE` events or lasts as long as the longest wait. A wait that the stream asks
+/// for with `retry:` is at least as long as the first number, and at most as long as the second.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const WORTHWHILE: u64 = 100;
 
 /// The events that follow `resume`, each with the place after it. With the default `Resume` they begin now.
 ///
 /// # Errors
-/// The HTTP client cannot be made because there are no CA certificates. A connection that fails is no error: it is
-/// logged, and made again.
+/// The HTTP client cannot be made because there are no CA certificates, or the proxy cannot be used. A connection that fails
+/// is no error: it is logged, and made again.
 pub fn events(
     config: &config::Stream,
     resume: Resume,
     counters: Counters,
 ) -> Result<impl Stream<Item = (Event, Resume)> + use<>> {
     let url = config.wikipedia_stream_url.clone();
-    let proxy = proxy::proxy_for(&url.0);
-    let mut client = Client::builder()
+    let proxy = proxy::proxy_for(&url.0)?;
+    let client = Client::builder()
         .user_agent(config.user_agent.clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(IDLE_TIMEOUT);
-    if proxy.is_none() {
-        client = client.no_proxy();
-    }
+    let client = match &proxy {
+        Some(proxy) => client.proxy(Proxy::all(proxy.0.clone())?),
+        None => client.no_proxy(),
+    };
     let client =
         client.build().context("cannot set up the HTTP client; are CA certificates installed?")?;
     let reader = Reader {
@@ -78,8 +83,8 @@ pub fn events(
         proxy,
         counters,
         place: Place::new(resume),
-        frames: None,
-        barren_attempts: 0,
+        connection: None,
+        attempts: 0,
         retry: Duration::ZERO,
     };
     Ok(stream::unfold(Box::new(reader), async |mut reader| {
@@ -95,25 +100,31 @@ struct Reader {
     proxy: Option<PrivateUrl>,
     counters: Counters,
     place: Place,
-    /// The open connection.
-    frames: Option<Frames>,
-    /// Attempts to connect since the last event.
-    barren_attempts: u32,
+    connection: Option<Connection>,
+    /// Attempts to connect since the last connection that was worthwhile.
+    attempts: u32,
     /// The shortest wait before a reconnect, as the stream has asked for it.
     retry: Duration,
+}
+
+/// An open connection.
+struct Connection {
+    frames: Frames,
+    since: Instant,
+    /// The number of events that had been read when it was opened.
+    events_before: u64,
 }
 
 impl Reader {
     async fn next(&mut self) -> (Event, Resume) {
         loop {
-            let Some(frames) = &mut self.frames else {
+            let Some(connection) = &mut self.connection else {
                 self.connect().await;
                 continue;
             };
-            match timeout(IDLE_TIMEOUT, frames.next()).await {
+            match timeout(IDLE_TIMEOUT, connection.frames.next()).await {
                 Ok(Some(Ok(frame))) => {
                     if let Some(event) = self.read(&frame) {
-                        self.barren_attempts = 0;
                         return (event, self.place.resume());
                     }
                 }
@@ -157,7 +168,12 @@ impl Reader {
     }
 
     async fn disconnected(&mut self, reason: &str) {
-        self.frames = None;
+        if let Some(connection) = self.connection.take() {
+            let events = self.counters.events.total() - connection.events_before;
+            if events >= WORTHWHILE || connection.since.elapsed() >= LONGEST_WAIT {
+                self.attempts = 0;
+            }
+        }
         self.counters.reconnects.add();
         let wait = self.back_off();
         info!(reason, ?wait, "connection to the stream ended, reconnecting");
@@ -175,7 +191,11 @@ impl Reader {
         let wait = match request.send().await {
             Ok(response) if response::is_event_stream(&response) => {
                 info!(url = %self.url, resumed = last_event_id.is_some(), "reading the stream");
-                self.frames = Some(response::frames(response, self.counters.clone()));
+                self.connection = Some(Connection {
+                    frames: response::frames(response, self.counters.clone()),
+                    since: Instant::now(),
+                    events_before: self.counters.events.total(),
+                });
                 return;
             }
             Ok(response) => self.refused(response).await,
@@ -217,11 +237,11 @@ impl Reader {
         wait
     }
 
-    /// The next wait. It doubles with every attempt that brings no event. A part is random, so that many clients do not come back at once. It
-    /// is at least as long as the stream has asked for.
+    /// The next wait. A part of it is random, so that many clients do not come back at once. It is at least as long as the
+    /// stream has asked for.
     fn back_off(&mut self) -> Duration {
-        let doubled = SHORTEST_WAIT.saturating_mul(1 << self.barren_attempts.min(16));
-        self.barren_attempts += 1;
+        let doubled = SHORTEST_WAIT.saturating_mul(1 << self.attempts.min(16));
+        self.attempts += 1;
         doubled.min(LONGEST_WAIT).mul_f64(0.5 + fastrand::f64() / 2.0).max(self.retry)
     }
 }

@@ -204,33 +204,60 @@ async fn refusals_are_waited_out_for_as_long_as_they_say() {
 }
 
 #[tokio::test]
-async fn retry_after_0_does_not_switch_the_back_off_off() {
-    let at_once = || {
-        let after = [(header::RETRY_AFTER, "0")];
-        (StatusCode::SERVICE_UNAVAILABLE, after).into_response()
-    };
-    let mut answers: Vec<Answer> = std::iter::repeat_with(at_once).take(8).collect();
-    answers.push(sse(frame(1, "a")));
-    tokio::time::pause();
-    let started = tokio::time::Instant::now();
-    assert_eq!(read(answers, 1).await.0, ["a"]);
-    // The shortest possible waits are half of 0.2 s, of 0.4 s and so on. The first eight take 25.5 s together.
-    assert!(started.elapsed() >= Duration::from_secs(25), "{:?}", started.elapsed());
+async fn server_that_answers_at_once_is_asked_less_and_less() {
+    let refusal =
+        |_| (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "0")]).into_response();
+    let event = |number: u64| sse(frame(number, &number.to_string()));
+    let eight_each: [(Vec<Answer>, usize); 2] =
+        [((0..8).map(refusal).collect(), 0), ((0..8).map(event).collect(), 8)];
+    for (answers, read_before) in eight_each {
+        let answers = answers.into_iter().chain([sse(frame(9, "a"))]).collect();
+        tokio::time::pause();
+        let started = Instant::now();
+        assert_eq!(read(answers, read_before + 1).await.0[read_before], "a");
+        // The shortest possible waits are half of 0.2 s, of 0.4 s and so on. The first eight take 25.5 s together.
+        assert!(started.elapsed() >= Duration::from_secs(25), "{:?}", started.elapsed());
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_is_short_again_after_a_connection_that_was_worthwhile() {
+    for (events, lasts, attempts) in
+        [(WORTHWHILE - 1, Duration::ZERO, 6), (WORTHWHILE, Duration::ZERO, 1), (0, LONGEST_WAIT, 1)]
+    {
+        let mut reader = Reader { attempts: 5, ..reader() };
+        reader.connection = Some(Connection {
+            frames: Box::pin(stream::empty()),
+            since: Instant::now(),
+            events_before: 0,
+        });
+        for _ in 0..events {
+            reader.counters.events.add();
+        }
+        sleep(lasts).await;
+        reader.disconnected("test").await;
+        assert_eq!(reader.attempts, attempts, "{events} events in {lasts:?}");
+    }
 }
 
 #[test]
 fn back_off_grows_to_its_limit() {
-    let mut reader = Reader {
+    let mut reader = reader();
+    let waits: Vec<Duration> = (0..100).map(|_| reader.back_off()).collect();
+    assert!(waits[0] <= SHORTEST_WAIT);
+    assert!(waits[20..].iter().all(|wait| (LONGEST_WAIT / 2..=LONGEST_WAIT).contains(wait)));
+}
+
+fn reader() -> Reader {
+    Reader {
         client: Client::new(),
         url: "http://127.0.0.1/".parse().unwrap(),
         proxy: None,
         counters: Counters::default(),
         place: Place::default(),
-        frames: None,
-        barren_attempts: 0,
+        connection: None,
+        attempts: 0,
         retry: Duration::ZERO,
-    };
-    let waits: Vec<Duration> = (0..100).map(|_| reader.back_off()).collect();
-    assert!(waits[0] <= SHORTEST_WAIT);
-    assert!(waits[20..].iter().all(|wait| (LONGEST_WAIT / 2..=LONGEST_WAIT).contains(wait)));
+    }
 }
