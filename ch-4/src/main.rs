@@ -70,7 +70,9 @@ fn main() -> ExitCode {
     telemetry::init(&cli.log);
     let result = match cli.role {
         Role::Serve(config) => shutdown::run(|shutdown| serve(config, shutdown)),
-        Role::Watch(config) => shutdown::run(|shutdown| watch::run(config, shutdown)),
+        Role::Watch(config) => {
+            shutdown::run(|shutdown| watch::run(config, cli.log.log_format, shutdown))
+        }
         Role::Healthcheck(config) => healthcheck::run(&config),
         Role::HashPassword => auth::hash_password(),
     };

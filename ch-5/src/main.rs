@@ -80,7 +80,9 @@ fn main() -> ExitCode {
     let result = match cli.role {
         Role::Producer(config) => shutdown::run(|shutdown| produce(config, shutdown)),
         Role::Consumer(config) => shutdown::run(|shutdown| consume(config, shutdown)),
-        Role::Watch(config) => shutdown::run(|shutdown| watch::run(config, shutdown)),
+        Role::Watch(config) => {
+            shutdown::run(|shutdown| watch::run(config, cli.log.log_format, shutdown))
+        }
         Role::Healthcheck(config) => healthcheck::run(&config),
         Role::HashPassword => auth::hash_password(),
     };

@@ -8,6 +8,7 @@ use std::pin::pin;
 use anyhow::Context;
 use anyhow::Result;
 use futures_util::StreamExt;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::io::Stdout;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use crate::config;
 use crate::event::Event;
 use crate::printable::printable;
 use crate::resume::Resume;
+use crate::telemetry::Format;
 use crate::wikimedia;
 use crate::wikimedia::Counters;
 
@@ -24,7 +26,11 @@ const SLICE: usize = 500;
 
 /// Writes events until the limit is reached or the shutdown begins, and then says on stderr how to continue. It also
 /// ends when nobody reads stdout any more.
-pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(
+    config: config::Watch,
+    log_format: Format,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let counters = Counters::default();
     let mut resume = config.resume.unwrap_or_default();
     let events = wikimedia::events(&config.stream, resume.clone(), counters.clone())?
@@ -42,7 +48,7 @@ pub async fn run(config: config::Watch, shutdown: CancellationToken) -> Result<(
         }
         resume = slice.into_iter().last().map_or(resume, |(_, resume)| resume);
     }
-    report(&counters, &resume);
+    report(&counters, &resume, log_format);
     Ok(())
 }
 
@@ -51,11 +57,19 @@ async fn write(stdout: &mut Stdout, lines: &str) -> io::Result<()> {
     stdout.flush().await
 }
 
-/// Errors are ignored, because nothing can be done about a closed stderr.
-fn report(counters: &Counters, resume: &Resume) {
-    let _ = writeln!(io::stderr(), "{counters}");
+/// Writes the last lines to stderr, whatever RUST_LOG says.
+fn report(counters: &Counters, resume: &Resume, log_format: Format) {
+    let mut lines = vec![counters.to_string()];
     if resume.last_event_id.is_some() {
-        let _ = writeln!(io::stderr(), "go on with: --resume '{resume}'");
+        lines.push(format!("go on with: --resume '{resume}'"));
+    }
+    for line in lines {
+        let line = match log_format {
+            Format::Text => line,
+            Format::Json => json!({ "message": line }).to_string(),
+        };
+        // Nothing can be done about a closed stderr.
+        _ = writeln!(io::stderr(), "{line}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
@@ -24,6 +25,7 @@ use crate::check::wait::SOON;
 use crate::check::wait::STOP;
 use crate::process;
 use crate::process::Process;
+use crate::process::Program;
 use crate::process::Signal;
 
 pub const CHECKS: &[Check] = &[
@@ -62,6 +64,13 @@ pub const CHECKS: &[Check] = &[
         expected: "one line an event, and no control character in it but a tab between columns",
         hint: "titles and users are written by strangers; an escape sequence in one would steer the reader's terminal",
         run: |subject| Box::pin(control_characters(subject)),
+        ..PROCESS
+    },
+    Check {
+        name: "watch with LOG_FORMAT=json writes JSON lines to stderr to its end",
+        expected: "every line on stderr is a JSON object, also the last ones, and one has `--resume`; also with RUST_LOG=off",
+        hint: "what a program prints at its end goes to the same stderr as its log, where a program reads it",
+        run: |subject| Box::pin(json_lines(subject)),
         ..PROCESS
     },
     Check {
@@ -160,6 +169,22 @@ async fn control_characters(subject: &Subject) -> Result<()> {
     let control = |c: char| c.is_control() && c != '\t';
     for line in &watched.lines {
         ensure!(!line.contains(control), "the line {line:?}");
+    }
+    Ok(())
+}
+
+async fn json_lines(subject: &Subject) -> Result<()> {
+    let replies = || vec![Reply::hold(events(0..9))];
+    for filter in ["info", "off"] {
+        let change = |program: Program| program.env("LOG_FORMAT", "json").env("RUST_LOG", filter);
+        let running = watched::start_with(subject, replies(), &["--limit", "1"], change).await?;
+        let stderr = running.finish().await?.stderr;
+        for line in &stderr {
+            let is_object = serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object());
+            ensure!(is_object, "RUST_LOG={filter}, the line {line}");
+        }
+        let resume = stderr.iter().any(|line| line.contains("--resume"));
+        ensure!(resume, "RUST_LOG={filter}, no `--resume` on stderr: {stderr:?}");
     }
     Ok(())
 }
