@@ -1,6 +1,7 @@
 //! Passwords and their Argon2id hashes: checking them at a login, and the role `hash-password`.
 
 use std::io;
+use std::io::IsTerminal;
 use std::io::Read;
 use std::io::Write;
 use std::panic::catch_unwind;
@@ -75,6 +76,9 @@ impl Passwords {
 /// # Errors
 /// There is no password, or it cannot be hashed.
 pub fn hash_password() -> Result<()> {
+    if io::stdin().is_terminal() {
+        _ = write!(io::stderr(), "Password (it is shown here), then Enter and Ctrl-D: ");
+    }
     let mut input = String::new();
     io::stdin().read_to_string(&mut input).context("cannot read the password from stdin")?;
     let password = input.strip_suffix('\n').unwrap_or(&input);
