@@ -79,7 +79,7 @@ pub async fn open(config: &config::Store) -> Result<Session> {
         warn!(
             keyspace,
             ?replication,
-            "not CASSANDRA_REPLICATION={copies}: that is for a new keyspace"
+            "the keyspace exists, with another replication than CASSANDRA_REPLICATION={copies}; only ALTER KEYSPACE changes it"
         );
     }
     session.use_keyspace(keyspace, false).await.context("cannot use the keyspace")?;
