@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
@@ -70,20 +69,20 @@ impl FromStr for Resume {
 }
 
 /// A topic and the timestamp of its last event, in milliseconds since 1970. Each data centre of Wikimedia has a topic.
-type Time<'a> = (Cow<'a, str>, u64);
+type Time = (String, u64);
 
 /// The timestamps in an `id:` of the stream. A topic that stands in it with an offset has none.
 ///
-/// `None` if it does not look like those of the stream: a JSON array of objects that may stand in a header. The server
-/// could refuse any other one at every reconnect.
-fn times(event_id: &str) -> Option<Vec<Time<'_>>> {
+/// `None` if it does not look like those of the stream: a JSON array of objects that may stand in a header, without escapes.
+/// The server could refuse any other one at every reconnect.
+fn times(event_id: &str) -> Option<Vec<Time>> {
     #[derive(Deserialize)]
-    struct Entry<'a> {
-        #[serde(borrow, default)]
-        topic: Cow<'a, str>,
+    struct Entry {
+        #[serde(default)]
+        topic: String,
         timestamp: Option<u64>,
     }
-    let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'\'';
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'\'' | b'\\');
     if event_id.len() > EVENT_ID_LIMIT || !event_id.bytes().all(is_plain) {
         return None;
     }
@@ -92,18 +91,28 @@ fn times(event_id: &str) -> Option<Vec<Time<'_>>> {
     Some(times.collect())
 }
 
+/// The `id:` with other timestamps.
+fn with_times(event_id: &str, time: impl Fn(&str, u64) -> u64) -> Option<String> {
+    let mut entries: Vec<Map<String, Value>> = serde_json::from_str(event_id).ok()?;
+    for entry in &mut entries {
+        let topic = entry.get("topic").and_then(Value::as_str).unwrap_or_default();
+        let changed = entry.get("timestamp").and_then(Value::as_u64).map(|old| time(topic, old));
+        if let Some(changed) = changed {
+            entry.insert("timestamp".to_owned(), changed.into());
+        }
+    }
+    serde_json::to_string(&entries).ok()
+}
+
 /// The place while the stream is being read: what becomes a `Resume`, and also the ids of the last events.
 #[derive(Default)]
 pub struct Place {
     last_event_id: Option<Arc<str>>,
-    /// The newest timestamps.
-    newest: Vec<Time<'static>>,
-    /// The topic whose event was the last with a newer timestamp.
-    topic: Option<String>,
-    /// What was read of it that the stream repeats, each with the newest timestamp at that time.
-    seen: Vec<(u64, Arc<str>)>,
-    /// The last events of the topic before, which the stream repeats for as long as that topic has no new event.
-    seen_before: Vec<Arc<str>>,
+    /// The newest timestamp of each topic.
+    newest: Vec<Time>,
+    /// The ids of what the stream repeats. Each stands with the topic of its event, and with the newest timestamp of this
+    /// topic when the event was read. An id from an earlier run, whose topic is not known, stands with all topics.
+    seen: Vec<(Vec<Time>, Arc<str>)>,
     ids: HashSet<Arc<str>>,
     order: VecDeque<Arc<str>>,
 }
@@ -111,15 +120,10 @@ pub struct Place {
 impl Place {
     pub fn new(resume: Resume) -> Self {
         let newest = resume.last_event_id.as_deref().and_then(times).unwrap_or_default();
-        let topic = match &newest[..] {
-            [(topic, _)] => Some(topic.to_string()),
-            // All ids may be those of the topic before.
-            _ => None,
-        };
-        let mut place = Self { newest: owned(newest), topic, ..Self::default() };
+        let mut place = Self { newest: newest.clone(), ..Self::default() };
         for id in resume.seen {
             if place.remember(&id) {
-                place.seen.push((place.newest_of_topic(), id));
+                place.seen.push((newest.clone(), id));
             }
         }
         place.last_event_id = resume.last_event_id;
@@ -128,19 +132,11 @@ impl Place {
 
     /// The `Last-Event-ID` with which the stream goes on after the place.
     pub fn last_event_id(&self) -> Option<String> {
-        let event_id = self.last_event_id.as_deref()?;
-        let mut entries: Vec<Map<String, Value>> = serde_json::from_str(event_id).ok()?;
-        for timestamp in entries.iter_mut().filter_map(|entry| entry.get_mut("timestamp")) {
-            if let Some(time) = timestamp.as_u64() {
-                *timestamp = time.saturating_sub(ADDED).into();
-            }
-        }
-        Some(printable(&serde_json::to_string(&entries).ok()?).into_owned())
+        with_times(self.last_event_id.as_deref()?, |_, time| time.saturating_sub(ADDED))
     }
 
     pub fn resume(&self) -> Resume {
-        let seen = self.seen.iter().map(|(_, id)| id);
-        let seen = self.seen_before.iter().chain(seen).cloned().collect();
+        let seen = self.seen.iter().map(|(_, id)| Arc::clone(id)).collect();
         Resume { last_event_id: self.last_event_id.clone(), seen }
     }
 
@@ -156,61 +152,46 @@ impl Place {
         true
     }
 
-    fn move_on(&mut self, event_id: &str, times: Vec<Time>, id: Option<Arc<str>>) {
-        let mut changed: Option<&Time> = None;
-        let mut went_back = false;
-        for time in &times {
-            let before =
-                self.newest.iter().find(|(topic, _)| *topic == time.0).map(|before| before.1);
-            went_back |= before > Some(time.1);
-            if before != Some(time.1) && changed.is_none_or(|changed| changed.1 < time.1) {
-                changed = Some(time);
+    fn move_on(&mut self, event_id: &str, mut times: Vec<Time>, id: Option<Arc<str>>) {
+        // A late event with an older timestamp does not move its topic back, or the stream would repeat all events that have
+        // been read since that time.
+        let mut late = Vec::new();
+        for time in &mut times {
+            if let Some(newest) = newest(&self.newest, &time.0).filter(|newest| *newest > time.1) {
+                time.1 = newest;
+                late.push(time.clone());
             }
         }
-        let other_topic = changed.is_some_and(|(topic, _)| self.topic.as_deref() != Some(topic));
-        // A late event with an older timestamp does not move the place back, or the stream would repeat all events that
-        // have been read since that time.
-        let moves = times.is_empty() || changed.is_some() && !went_back;
-        if moves {
-            let now = changed.map_or(u64::MAX, |(_, time)| *time);
-            if other_topic {
-                self.seen_before = self.seen.drain(..).map(|(_, id)| id).collect();
-                self.topic = changed.map(|(topic, _)| topic.to_string());
-            }
-            self.seen.retain(|(newest, _)| newest.saturating_add(ADDED) >= now);
-            self.last_event_id = Some(event_id.into());
-            self.newest = owned(times);
-        }
-        if other_topic && !moves {
-            self.seen_before.extend(id);
+        let is_ahead = |time: &&Time| !self.newest.contains(time);
+        let mut own: Vec<Time> = times.iter().filter(is_ahead).cloned().collect();
+        if !own.is_empty() || times.is_empty() {
+            let newest_time = |topic: &str, time| newest(&times, topic).unwrap_or(time);
+            let put_right = (!late.is_empty()).then(|| with_times(event_id, newest_time)).flatten();
+            self.last_event_id = Some(put_right.as_deref().unwrap_or(event_id).into());
+            self.newest = times;
+            self.seen.retain(|(times, _)| {
+                times.iter().any(|(topic, time)| {
+                    newest(&self.newest, topic)
+                        .is_some_and(|newest| newest <= time.saturating_add(ADDED))
+                })
+            });
         } else {
-            let newest = self.newest_of_topic();
-            self.seen.extend(id.map(|id| (newest, id)));
+            // The event is of a topic that stands back, or of the same millisecond as the event before.
+            let before = self.seen.last().map_or(&times, |(times, _)| times);
+            own = before.iter().filter(|time| !late.contains(time)).cloned().collect();
+            own.append(&mut late);
         }
+        self.seen.extend(id.map(|id| (own, id)));
         self.limit(event_id);
-    }
-
-    fn newest_of_topic(&self) -> u64 {
-        let newest = self.newest.iter().find(|(topic, _)| self.topic.as_deref() == Some(topic));
-        newest.map_or(0, |(_, time)| *time)
     }
 
     /// Forgets ids if there are too many, but not the first: it belongs to the event with the newest timestamp. The place
     /// is then the last event.
     fn limit(&mut self, event_id: &str) {
-        loop {
-            let seen = self.seen.iter().map(|(_, id)| id).chain(&self.seen_before);
-            if seen.map(|id| id.len() + 3).sum::<usize>() <= SEEN_LIMIT {
-                return;
-            }
+        let mut bytes: usize = self.seen.iter().map(|(_, id)| size(id)).sum();
+        while bytes > SEEN_LIMIT && self.seen.len() > 1 {
             self.last_event_id = Some(event_id.into());
-            if self.seen.len() > 1 {
-                self.seen.remove(1);
-            } else if self.seen_before.len() > 1 {
-                self.seen_before.remove(1);
-            } else {
-                return;
-            }
+            bytes -= size(&self.seen.remove(1).1);
         }
     }
 
@@ -220,13 +201,11 @@ impl Place {
             return false;
         }
         self.order.push_back(Arc::clone(id));
-        if self.order.len() > WINDOW
-            && let Some(oldest) = self.order.pop_front()
-        {
-            if self.seen_before.contains(&oldest) {
-                // The stream repeats it at the next reconnect.
-                self.order.push_back(oldest);
-            } else {
+        if self.order.len() > WINDOW {
+            // What the stream repeats at the next reconnect stays.
+            let is_repeated = |id| self.seen.iter().any(|(_, seen)| seen == id);
+            let oldest = self.order.iter().position(|id| !is_repeated(id));
+            if let Some(oldest) = oldest.and_then(|oldest| self.order.remove(oldest)) {
                 self.ids.remove(&oldest);
             }
         }
@@ -234,6 +213,11 @@ impl Place {
     }
 }
 
-fn owned(times: Vec<Time>) -> Vec<Time<'static>> {
-    times.into_iter().map(|(topic, time)| (topic.into_owned().into(), time)).collect()
+fn newest(times: &[Time], topic: &str) -> Option<u64> {
+    times.iter().find(|(known, _)| known == topic).map(|(_, time)| *time)
+}
+
+/// The bytes of an id in a `Resume`. A very short one counts as a usual one, so that there are not too many of them.
+fn size(id: &str) -> usize {
+    id.len().max(36) + 3
 }

@@ -125,6 +125,24 @@ fn change_of_the_data_centre_repeats_nothing_also_long_after_it() {
 }
 
 #[test]
+fn late_event_of_the_data_centre_before_does_not_hold_the_place_up() {
+    let ids: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let event = |(id, time)| match time {
+        1 | 2 => ("eqiad", 10 - time, id),
+        _ => ("codfw", 10 + time, id),
+    };
+    let stream: Vec<Event> = ids.iter().map(String::as_str).zip(0..).map(event).collect();
+    resumes_after(&stream, &Vec::from_iter(2..stream.len()));
+    let (mut place, mut latest) = (Place::default(), BTreeMap::new());
+    for (topic, time, id) in &stream {
+        latest.insert(*topic, *time);
+        place.advance(&event_id(&latest, 0), Some(id));
+    }
+    let resume = place.resume();
+    assert!(resume.seen.len() < 10, "{:?}", resume.seen);
+}
+
+#[test]
 fn event_that_is_a_minute_ahead_of_the_others_doubles_nothing() {
     let ids: Vec<String> = (0..2_400).map(|number| format!("{number:036}")).collect();
     let time = |number: u64| if number == 10 { 60_000 } else { number * 25 };
