@@ -108,13 +108,15 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// The joiners U+200C and U+200D do no harm: names in Persian and in the scripts of India need them, and emoji do.
+/// Control characters, and what Unicode calls Default_Ignorable_Code_Point without the joiners U+200C and U+200D and the
+/// variation selectors, which do no harm: names in Persian and in the scripts of India need them, and emoji do.
 pub fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}'
-            | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}'
-            | '\u{E0000}'..='\u{E007F}')
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180E}'
+            | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E00FF}' | '\u{E01F0}'..='\u{E0FFF}')
 }
 
 #[cfg(test)]
@@ -145,8 +147,9 @@ mod tests {
 
     #[test]
     fn what_steers_a_terminal_is_shown_and_not_obeyed() {
-        let text = "a\x1b[31mb\tc\u{9b}\u{202e}\u{2066}\u{2028}\u{e0041}";
-        assert_eq!(plain(text), r"a\u001b[31mb\u0009c\u009b\u202e\u2066\u2028\udb40\udc41");
+        let text = "a\x1b[31mb\tc\u{9b}\u{202e}\u{2066}\u{2028}\u{3164}\u{e0041}";
+        let shown = r"a\u001b[31mb\u0009c\u009b\u202e\u2066\u2028\u3164\udb40\udc41";
+        assert_eq!(plain(text), shown);
         let text = "東京 می\u{200c}خواهم 👩\u{200d}🚀";
         assert_eq!(plain(text), text);
     }

@@ -58,7 +58,7 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
-const HOSTILE: &str = "\u{1b}[31m\u{7f}\u{9b}2J\u{202e}\u{2066}\u{2028}\u{200f}";
+const HOSTILE: &str = "\u{1b}[31m\u{7f}\u{9b}2J\u{202e}\u{2066}\u{2028}\u{200f}\u{3164}";
 
 fn harmless(lines: &[String]) -> Result<()> {
     for line in lines {
