@@ -63,7 +63,7 @@ pub fn keyspace(text: &str) -> Result<String> {
         text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(legal)
             && text.len() <= 48,
-        "not a lower-case letter and up to 47 letters, digits or _"
+        "must begin with a lower-case letter, and have at most 48 lower-case letters, digits and _"
     );
     Ok(text.to_owned())
 }
