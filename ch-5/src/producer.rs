@@ -110,11 +110,10 @@ async fn produce(
     shutdown: &CancellationToken,
 ) -> Result<()> {
     retry::in_time(shutdown, write_all(events, &mut place, writer, shutdown)).await?;
-    let Ok(written) = timeout(CURSOR_TIMEOUT, writer.write_cursor(&place)).await else {
+    timeout(CURSOR_TIMEOUT, writer.write_cursor(&place)).await.unwrap_or_else(|_| {
         warn!("the cursor stays where it was: not acknowledged in time");
-        return Ok(());
-    };
-    written
+        Ok(())
+    })
 }
 
 /// Writes slice after slice until the reading has ended. All events up to `place` are acknowledged.
@@ -124,32 +123,27 @@ async fn write_all(
     writer: &Writer,
     shutdown: &CancellationToken,
 ) -> Result<()> {
+    let silent = "the stream has brought no event for a minute";
     let mut events = Box::pin(events.peekable());
     // If the producer died before its first cursor, a restart would begin with the newest event, and lose those in between.
     // So the id of the first event is written as the cursor before this event is sent; it comes again then.
-    if place.last_event_id.is_none()
-        && let Some(Some((_, first))) = shutdown.run_until_cancelled(events.as_mut().peek()).await
-        && let Some(id) = &first.last_event_id
-    {
-        writer.write_cursor(&id.parse().map_err(anyhow::Error::msg)?).await?;
+    if place.last_event_id.is_none() {
+        let first = writer.watched(SILENCE, silent, events.as_mut().peek());
+        let first = shutdown.run_until_cancelled(first).await.flatten();
+        if let Some(id) = first.and_then(|(_, place)| place.last_event_id.as_ref()) {
+            writer.write_cursor(&id.parse().map_err(anyhow::Error::msg)?).await?;
+        }
     }
     let mut queue = Queue::of(events, shutdown);
     let (mut moved, mut cursor_due) = (false, Instant::now() + CURSOR_INTERVAL);
-    let mut silent_at = Instant::now() + SILENCE;
     loop {
         tokio::select! {
-            slice = queue.slice() => {
+            slice = writer.watched(SILENCE, silent, queue.slice()) => {
                 let Some((events, last)) = slice else {
                     return queue.end().await;
                 };
                 writer.write(&events).await?;
                 (*place, moved) = (last, true);
-                writer.health.is_whole();
-                silent_at = Instant::now() + SILENCE;
-            }
-            () = sleep_until(silent_at) => {
-                writer.health.lacks("the stream has brought no event for a minute");
-                silent_at = Instant::now() + SILENCE;
             }
             // Also while the stream is silent.
             () = sleep_until(cursor_due), if moved => {
@@ -178,7 +172,8 @@ impl Writer {
     }
 
     async fn write_cursor(&self, place: &Resume) -> Result<()> {
-        cursor::write(&self.client, &self.config, place).await
+        let writing = cursor::write(&self.client, &self.config, place);
+        self.watched(STALL, "the broker does not acknowledge the cursor", writing).await
     }
 
     /// Returns when each event is acknowledged, or refused for good.
@@ -186,12 +181,19 @@ impl Writer {
     /// # Errors
     /// What librdkafka has given up.
     async fn write(&self, events: &[Event]) -> Result<()> {
-        let mut writing = pin!(self.write_each(events));
-        if let Ok(written) = timeout(STALL, &mut writing).await {
-            return written;
+        self.watched(STALL, "the broker does not acknowledge events", self.write_each(events)).await
+    }
+
+    /// Waits for `work`. When it takes longer than `wait`, `/ready` says what is `missing` until it is done.
+    async fn watched<T>(&self, wait: Duration, missing: &str, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(wait, &mut work).await {
+            return done;
         }
-        self.health.lacks("the broker does not acknowledge messages");
-        writing.await
+        self.health.lacks(missing);
+        let done = work.await;
+        self.health.is_whole();
+        done
     }
 
     async fn write_each(&self, events: &[Event]) -> Result<()> {

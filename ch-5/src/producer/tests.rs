@@ -233,12 +233,11 @@ async fn failure_that_lasts_ends_the_producer_and_the_cursor_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stream_that_falls_silent_is_told() {
-    let (writer, shutdown) = (writer(&config::for_test(&[])), CancellationToken::new());
-    let producing = super::produce(stream::pending(), place(0), &writer, &shutdown);
-    assert!(timeout(2 * SILENCE, producing).await.is_err());
-    assert_eq!(
-        *writer.health.lacking(),
-        Some("the stream has brought no event for a minute".to_owned())
-    );
+async fn stream_that_is_silent_is_told_also_at_the_first_start() {
+    for from in [place(0), Resume::default()] {
+        let (writer, shutdown) = (writer(&config::for_test(&[])), CancellationToken::new());
+        let producing = super::produce(stream::pending(), from, &writer, &shutdown);
+        assert!(timeout(2 * SILENCE, producing).await.is_err());
+        assert!(writer.health.lacking().as_ref().unwrap().contains("no event for a minute"));
+    }
 }

@@ -41,21 +41,25 @@ async fn shutdown_while_the_broker_is_away_is_in_time_and_moves_no_cursor() {
     }
 }
 
+/// The second time it is the first cursor that is not acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_that_acknowledges_nothing_is_told_until_it_does() {
-    let (cluster, config) = setup(1, "retry.backoff.max.ms=100");
-    let too_few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
-    cluster.request_errors(RDKafkaApiKey::Produce, &[too_few; 100_000]);
-    let (shutdown, writer) = (CancellationToken::new(), writer(&config));
-    let watching = async {
-        until("it is told", || writer.health.lacking().is_some()).await;
-        cluster.clear_request_errors(RDKafkaApiKey::Produce);
-        until("it is told no more", || writer.health.lacking().is_none()).await;
-        shutdown.cancel();
-    };
-    let more = events(1..=10).chain(stream::pending());
-    let producing = super::super::produce(more, place(0), &writer, &shutdown);
-    tokio::join!(producing, watching).0.unwrap();
-    writer.close().await;
-    assert_eq!(copies(&config, 10), [1; 10]);
+    for from in [place(0), Resume::default()] {
+        let (cluster, config) = setup(1, "retry.backoff.max.ms=100");
+        let too_few = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[too_few; 100_000]);
+        let (shutdown, writer) = (CancellationToken::new(), writer(&config));
+        let watching = async {
+            until("it is told", || writer.health.lacking().is_some()).await;
+            cluster.clear_request_errors(RDKafkaApiKey::Produce);
+            until("all are written", || writer.counters.acknowledged.total() == 10).await;
+            until("it is told no more", || writer.health.lacking().is_none()).await;
+            shutdown.cancel();
+        };
+        let more = events(1..=10).chain(stream::pending());
+        let producing = super::super::produce(more, from, &writer, &shutdown);
+        tokio::join!(producing, watching).0.unwrap();
+        writer.close().await;
+        assert_eq!(copies(&config, 10), [1; 10]);
+    }
 }
