@@ -70,11 +70,9 @@ pub fn events(
     let client = Client::builder()
         .user_agent(config.user_agent.clone())
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(IDLE_TIMEOUT);
-    let client = match &proxy {
-        Some(proxy) => client.proxy(Proxy::all(proxy.0.clone())?),
-        None => client.no_proxy(),
-    };
+        .read_timeout(IDLE_TIMEOUT)
+        // It is asked for each URL, because a server may redirect to another one.
+        .proxy(Proxy::custom(|url| proxy::proxy_for(url).ok()?.map(|proxy| proxy.0)));
     let client =
         client.build().context("cannot set up the HTTP client; are CA certificates installed?")?;
     let reader = Reader {

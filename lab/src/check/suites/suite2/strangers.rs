@@ -50,7 +50,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "a stream on this machine is not asked through a proxy",
-        expected: "events 0 to 4, although http_proxy names a proxy that is away",
+        expected: "events 0 to 4, although http_proxy names a proxy that is away, and also if a server behind a proxy redirects to them",
         hint: "a proxy on another machine would look for 127.0.0.1 there",
         run: |subject| Box::pin(no_proxy(subject)),
         not_in_image: Some("what is this machine to a container depends on its network"),
@@ -147,5 +147,15 @@ async fn no_proxy(subject: &Subject) -> Result<()> {
     let change = |program: Program| program.env("http_proxy", &proxy).env("HTTP_PROXY", &proxy);
     let limited = ["--limit", "5"];
     let running = watched::start_with(subject, vec![Reply::hold(events(0..9))], &limited, change);
-    watched::same_numbers(&running.await?.finish().await?, &[0, 1, 2, 3, 4])
+    watched::same_numbers(&running.await?.finish().await?, &[0, 1, 2, 3, 4])?;
+    let stream = Stream::start(vec![Reply::hold(events(0..9))]).await?;
+    let location = format!("location: {}\r\n", stream.url());
+    let proxy = Stream::start(vec![Reply::refusal("302 Found", &location)]).await?;
+    let change = |program: Program| {
+        let program = program.env("http_proxy", proxy.url()).env("HTTP_PROXY", proxy.url());
+        program.env("WIKIPEDIA_STREAM_URL", "http://stream.invalid/")
+    };
+    let running = watched::start_with(subject, Vec::new(), &limited, change);
+    let watched = running.await?.finish().await.context("a server behind a proxy redirects")?;
+    watched::same_numbers(&watched, &[0, 1, 2, 3, 4])
 }
