@@ -72,7 +72,8 @@ fn filter(text: &str) -> Result<Targets> {
     let mut targets = Targets::new().with_target(OURS, LevelFilter::INFO);
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (target, level) = part.split_once('=').unwrap_or((OURS, part));
-        let known: Option<LevelFilter> = level.parse().ok().filter(|_| !level.is_empty());
+        let is_whole = !target.is_empty() && !level.is_empty();
+        let known: Option<LevelFilter> = level.parse().ok().filter(|_| is_whole);
         let level =
             known.with_context(|| format!("{part:?} is neither a level nor target=level"))?;
         // A name with `-` in Cargo.toml has `_` as a target.
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn filter_that_cannot_be_read_is_refused() {
-        for text in ["inf", "debug;info", "info,http=loud", "http=", "="] {
+        for text in ["inf", "debug;info", "info,http=loud", "http=", "=", "=debug"] {
             assert!(filter(text).is_err(), "{text}");
         }
     }

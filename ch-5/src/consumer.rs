@@ -78,9 +78,14 @@ pub async fn run(
     };
     let first = |partition| {
         let ends = || consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT);
-        block_in_place(ends).ok().map(|(first, _)| first)
+        block_in_place(ends).map_or(i64::MAX, |(first, _)| first)
     };
-    let ended = |partition| group.counted(partition);
+    let ended = |partition| {
+        if !group::begin_again(&consumer)? {
+            group.counted(partition);
+        }
+        Ok(())
+    };
     let source = Source { topic, generation: &group.generation, first, written, ended };
     let consumed = consume(messages, source, &counters, &store, &shutdown);
     let result = retry::in_time(&shutdown, consumed).await;
@@ -111,7 +116,7 @@ struct Source<'a, F, W, E> {
 /// Writes the messages, slice by slice.
 async fn consume(
     messages: impl Stream<Item = Result<Polled>>,
-    source: Source<'_, impl Fn(i32) -> Option<i64>, impl Fn(i32, i64), impl Fn(i32)>,
+    source: Source<'_, impl Fn(i32) -> i64, impl Fn(i32, i64), impl Fn(i32) -> Result<()>>,
     counters: &Counters,
     store: &StatsStore,
     shutdown: &CancellationToken,
@@ -126,7 +131,7 @@ async fn consume(
     while let Some(slice) = slices.next().await {
         let current = source.generation.load(Ordering::SeqCst);
         let mut shares: BTreeMap<i32, (Vec<Event>, i64)> = BTreeMap::new();
-        let mut ends = Vec::new();
+        let (mut ends, mut firsts) = (Vec::new(), HashMap::new());
         for polled in slice {
             let Polled { generation, partition, message } = polled?;
             // What was polled before the last change of the assignment comes again, here or elsewhere.
@@ -148,7 +153,7 @@ async fn consume(
                 }
             };
             if next != message.offset {
-                let first = (source.first)(partition).unwrap_or(message.offset);
+                let first = *firsts.entry(partition).or_insert_with(|| (source.first)(partition));
                 counters.gone.add_all(tell(source.topic, partition, next, message.offset, first));
             }
             positions.insert(partition, (current, message.offset + 1));
@@ -174,7 +179,7 @@ async fn consume(
             (source.written)(partition, next_offset);
         }
         for partition in ends {
-            (source.ended)(partition);
+            (source.ended)(partition)?;
         }
         // While there are many messages, this task never waits. It must let the other tasks run.
         yield_now().await;
@@ -227,8 +232,8 @@ mod tests {
         let committed = Mutex::new(Vec::new());
         let written = |partition, offset| committed.lock().unwrap().push((partition, offset));
         let (counters, shutdown) = (Counters::default(), CancellationToken::new());
-        let first = |_| Some(0);
-        let source = Source { topic: "a", generation, first, written, ended: |_| {} };
+        let first = |_| 0;
+        let source = Source { topic: "a", generation, first, written, ended: |_| Ok(()) };
         let consumed = consume(messages, source, &counters, store, &shutdown);
         let stop = async {
             sleep(wait).await;

@@ -70,7 +70,7 @@ pub fn keyspace(text: &str) -> Result<String> {
 
 /// Properties of librdkafka on which a promise of the program depends, with their other names. They are refused. The last
 /// ones would stop a role, or fill its memory.
-const FIXED: [&str; 23] = [
+const FIXED: [&str; 24] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "allow.auto.create.topics",
@@ -80,6 +80,7 @@ const FIXED: [&str; 23] = [
     "auto.offset.reset",
     "enable.auto.commit",
     "auto.commit.enable",
+    "auto.commit.interval.ms",
     "enable.auto.offset.store",
     "enable.partition.eof",
     "debug",

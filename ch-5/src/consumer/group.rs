@@ -168,7 +168,7 @@ impl ConsumerContext for Group {
 pub struct Polled {
     pub generation: u64,
     pub partition: i32,
-    /// `None` if all messages that the partition had have been polled. Only a store that forgets waits for this.
+    /// `None` if all messages that the partition had have been polled, also those of a topic that was made anew.
     pub message: Option<Received>,
 }
 
@@ -211,14 +211,9 @@ pub fn polled(
     if group.refused.swap(false, Ordering::SeqCst) {
         group.tell();
     }
-    match begin_again(consumer) {
-        Ok(false) => {}
-        // What was polled is of the new topic, and comes again.
-        Ok(true) => return None,
-        Err(error) => return Some(Err(error)),
-    }
     let generation = group.generation.load(Ordering::SeqCst);
-    let message = message.map(|message| {
+    // What is polled of a new topic comes again, see `begin_again`.
+    let message = message.filter(|_| !group.is_new.load(Ordering::SeqCst)).map(|message| {
         let event = Event::decode(message.payload().unwrap_or_default());
         let event = event.map_err(|error| Undecodable { message: message.detach(), error });
         Received { offset: message.offset(), event }
@@ -226,8 +221,8 @@ pub fn polled(
     Some(Ok(Polled { generation, partition, message }))
 }
 
-/// If the topic was made anew, all assigned partitions begin with their first message, and `true` is returned. It must
-/// also be called before the consumer is dropped: this commits offsets, and those of the old topic would be wrong.
+/// If the topic was made anew, all assigned partitions begin with their first message, and `true` is returned. The messages
+/// of the old topic must be written before. It must also be called before the consumer is dropped, which commits offsets.
 pub fn begin_again(consumer: &StreamConsumer<Group>) -> Result<bool> {
     let group = consumer.context();
     if !group.is_new.swap(false, Ordering::SeqCst) {
