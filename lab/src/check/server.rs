@@ -183,7 +183,7 @@ impl Subject {
                     return Ok(());
                 }
             }
-            let asked = server.addresses.join(" and ");
+            let asked = server.addresses.join(" or at ");
             let only_address = server.addresses.len() == 1;
             let process = server.process()?;
             if let Some(status) = process.ended() {
@@ -205,8 +205,8 @@ impl Subject {
                     String::new()
                 };
                 bail!(
-                    "the program runs, but {asked}/status does not answer within {} s, although it was started with \
-                     HTTP_ADDR={}{elsewhere}{said}",
+                    "the program runs, but nothing answers GET /status at {asked} within {} s, although it was started \
+                     with HTTP_ADDR={}{elsewhere}{said}",
                     patience.as_secs(),
                     server.client.authority()
                 );
