@@ -64,6 +64,22 @@ fn unwrapped(lines: &[impl Display]) -> String {
     format!("\x1b[?7l{text}\x1b[?7h")
 }
 
+/// `text` broken between words into rows of at most `columns`, and at most `rows` of them.
+pub fn broken(text: &str, columns: usize, rows: usize) -> Vec<String> {
+    let mut broken: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match broken.last_mut() {
+            Some(row) if measure_text_width(row) + 1 + measure_text_width(word) <= columns => {
+                *row += " ";
+                *row += word;
+            }
+            _ => broken.push(word.to_owned()),
+        }
+    }
+    broken.truncate(rows);
+    broken
+}
+
 /// How many rows the lines take. A terminal that has become narrower since they were drawn breaks those that no longer
 /// fit into several.
 fn height(widths: &[usize], columns: usize) -> usize {
@@ -130,6 +146,12 @@ mod tests {
         assert_eq!(height(&drawn, 60), 5);
         assert_eq!(height(&drawn, 30), 2 + 1 + 1 + 3);
         assert_eq!(height(&[], 60), 0);
+    }
+
+    #[test]
+    fn a_long_line_is_broken_between_words() {
+        assert_eq!(broken("no way to 山山 host", 9, 4), ["no way to", "山山 host"]);
+        assert_eq!(broken("a longer-than-that b", 9, 2), ["a", "longer-than-that"]);
     }
 
     #[test]

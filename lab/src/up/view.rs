@@ -12,6 +12,7 @@ use crate::screen::plain;
 use crate::up::parts::Parts;
 use crate::up::table::Look;
 
+const TROUBLE_ROWS: usize = 4;
 const WATCHED: usize = 12;
 /// The rate that is shown is the mean of about this time, so that it does not change too much from one moment to the
 /// next.
@@ -67,8 +68,14 @@ impl View {
             Some(topic) => Some(topic.written().await),
             None => None,
         };
-        let troubles: Vec<String> = parts.troubles().iter().map(|line| plain(line)).collect();
+        let mut troubles: Vec<String> = parts.troubles().iter().map(|line| plain(line)).collect();
         let (rows, columns) = screen::size();
+        if self.region.is_some() {
+            // The reason of an error stands at its end, which would be cut.
+            let broken =
+                troubles.iter().flat_map(|line| screen::broken(line, columns, TROUBLE_ROWS));
+            troubles = broken.collect();
+        }
         // The last row is the cursor's.
         let rows = rows.saturating_sub(1 + self.title.len() + troubles.len());
         if let Some(stats) = parts.stats().await? {
