@@ -11,6 +11,7 @@ mod ops;
 mod printable;
 mod resume;
 mod shutdown;
+mod slice;
 mod telemetry;
 mod watch;
 mod wikimedia;

@@ -22,6 +22,7 @@ mod request_log;
 mod resume;
 mod retry;
 mod shutdown;
+mod slice;
 mod stats;
 mod store;
 mod telemetry;

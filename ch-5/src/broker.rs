@@ -89,16 +89,3 @@ pub fn unusable(error: KafkaError) -> anyhow::Error {
 pub fn plain(error: KafkaError) -> anyhow::Error {
     anyhow!("{error}")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn properties_of_the_user_win() {
-        let config = config::for_test(&["--redpanda-properties=linger.ms=7"]);
-        let settings = settings(&config, &[("linger.ms", "1"), ("acks", "all")]);
-        let got = ["acks", "linger.ms"].map(|name| settings.get(name));
-        assert_eq!(got, [Some("all"), Some("7")]);
-    }
-}

@@ -35,10 +35,12 @@ use crate::event::Event;
 use crate::health::Health;
 use crate::log_limit::LogLimit;
 use crate::retry;
+use crate::slice;
 use crate::store::StatsStore;
 
-/// The most messages that are written together.
+/// The most messages that are written together. If they have this many bytes, fewer of them are.
 const SLICE: usize = 500;
+const SLICE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long the last commit and leaving the group may take. It begins after `WRITE_TIMEOUT`, and together
 /// they are shorter than the 9 s of the shutdown.
@@ -124,16 +126,17 @@ async fn consume(
     // The offset of a skipped message is logged. If there are very many, not all of them are.
     let skips = LogLimit::<1000>::default();
     let messages = messages.take_until(shutdown.cancelled());
-    let mut slices = pin!(messages.ready_chunks(SLICE));
+    let mut messages = pin!(messages);
+    let size = |polled: &Result<Polled>| polled.as_ref().map_or(0, |polled| polled.bytes);
     // The generation in which a partition was loaded, and the offset that comes next. In the next generation, another
     // consumer may have counted the partition meanwhile.
     let mut positions: HashMap<i32, (u64, i64)> = HashMap::new();
-    while let Some(slice) = slices.next().await {
+    while let Some(slice) = slice::next(&mut messages, SLICE, SLICE_BYTES, size).await {
         let current = source.generation.load(Ordering::SeqCst);
         let mut shares: BTreeMap<i32, (Vec<Event>, i64)> = BTreeMap::new();
         let (mut ends, mut firsts) = (Vec::new(), HashMap::new());
         for polled in slice {
-            let Polled { generation, partition, message } = polled?;
+            let Polled { generation, partition, message, .. } = polled?;
             // What was polled before the last change of the assignment comes again, here or elsewhere.
             if generation != current {
                 continue;
@@ -219,7 +222,7 @@ mod tests {
 
     fn message(generation: u64, partition: i32, offset: i64) -> Result<Polled> {
         let event = Ok(Event { domain: Some(partition.to_string()), ..Event::default() });
-        Ok(Polled { generation, partition, message: Some(Received { offset, event }) })
+        Ok(Polled { generation, partition, bytes: 1, message: Some(Received { offset, event }) })
     }
 
     /// Consumes until the end of `messages`, or a shutdown after `wait`, and returns the commits in their order.

@@ -9,7 +9,6 @@ use anyhow::anyhow;
 use eventsource_stream::Event as Frame;
 use eventsource_stream::EventStream;
 use eventsource_stream::EventStreamError;
-use futures_util::FutureExt;
 use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -20,6 +19,7 @@ use reqwest::header::HeaderName;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::slice;
 use crate::wikimedia::counters::Counters;
 use crate::wikimedia::guard::Guard;
 
@@ -111,10 +111,11 @@ pub fn frames(response: Response, counters: Counters) -> Frames {
         };
         stream::iter(pieces)
     });
+    let size = |frame: &ReadFrame| frame.as_ref().map_or(0, |frame| frame.data.len());
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let mut frames = pin!(EventStream::new(pieces).fuse());
-        while let Some(slice) = next_slice(&mut frames).await {
+        while let Some(slice) = slice::next(&mut frames, SLICE, SLICE_BYTES, size).await {
             if sender.send(slice).await.is_err() {
                 return;
             }
@@ -123,48 +124,10 @@ pub fn frames(response: Response, counters: Counters) -> Frames {
     Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context)).flat_map(stream::iter))
 }
 
-/// The next frame, and those after it that have arrived.
-async fn next_slice(
-    frames: &mut (impl Stream<Item = ReadFrame> + Unpin),
-) -> Option<Vec<ReadFrame>> {
-    let mut slice = Vec::with_capacity(SLICE);
-    let mut bytes = 0;
-    let mut next = frames.next().await;
-    while let Some(frame) = next {
-        bytes += frame.as_ref().map_or(0, |frame| frame.data.len());
-        slice.push(frame);
-        if slice.len() == SLICE || bytes >= SLICE_BYTES {
-            break;
-        }
-        next = frames.next().now_or_never().flatten();
-    }
-    (!slice.is_empty()).then_some(slice)
-}
-
 /// The error with all its causes. Only the causes say what happened: a timeout, a reset, a broken chunk.
 pub fn cause(error: EventStreamError<reqwest::Error>) -> String {
     match error {
         EventStreamError::Transport(error) => format!("{:#}", anyhow!(error.without_url())),
         error => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn slice_is_bounded_in_frames_and_in_bytes() {
-        let frames = |count, length| {
-            let frame = Frame { data: "x".repeat(length), ..Frame::default() };
-            stream::iter(vec![frame; count]).map(Ok)
-        };
-        let mut lengths = Vec::new();
-        for mut frames in [frames(SLICE + 1, 1), frames(3, SLICE_BYTES / 2)] {
-            while let Some(slice) = next_slice(&mut frames).await {
-                lengths.push(slice.len());
-            }
-        }
-        assert_eq!(lengths, [SLICE, 1, 2, 1]);
     }
 }

@@ -168,6 +168,7 @@ impl ConsumerContext for Group {
 pub struct Polled {
     pub generation: u64,
     pub partition: i32,
+    pub bytes: usize,
     /// `None` if all messages that the partition had have been polled, also those of a topic that was made anew.
     pub message: Option<Received>,
 }
@@ -212,13 +213,14 @@ pub fn polled(
         group.tell();
     }
     let generation = group.generation.load(Ordering::SeqCst);
+    let bytes = message.as_ref().map_or(0, |message| message.payload_len());
     // What is polled of a new topic comes again, see `begin_again`.
     let message = message.filter(|_| !group.is_new.load(Ordering::SeqCst)).map(|message| {
         let event = Event::decode(message.payload().unwrap_or_default());
         let event = event.map_err(|error| Undecodable { message: message.detach(), error });
         Received { offset: message.offset(), event }
     });
-    Some(Ok(Polled { generation, partition, message }))
+    Some(Ok(Polled { generation, partition, bytes, message }))
 }
 
 /// If the topic was made anew, all assigned partitions begin with their first message, and `true` is returned. The messages

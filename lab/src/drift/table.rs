@@ -95,6 +95,7 @@ pub const TABLE: &[Row] = &[
     row("src/consumer/group.rs",         ". . . . N C C ="), // What is assigned, and messages as they come.
     row("src/consumer/kafka_tests.rs",   ". . . . N = C ="),
     row("src/queue.rs",                  ". . N = = = = ="), // Between reading the stream and writing.
+    row("src/slice.rs",                  ". N = = = = = ="), // What a stream has ready, bounded in bytes.
     row("src/producer.rs",               ". . . . N C C ="),
     row("src/producer/tests.rs",         ". . . . N C C ="),
     row("src/producer/tests/away.rs",    ". . . . N = C ="), // No broker, and the shutdown.
